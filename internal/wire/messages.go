@@ -1,0 +1,275 @@
+package wire
+
+import (
+	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
+	"raftbank/internal/txn"
+)
+
+// Version is the wire format version of this build.
+const Version = 1
+
+// MaxFrameBytes bounds one frame; a longer one closes the connection.
+const MaxFrameBytes = 8 << 20
+
+// MaxBatch bounds the records, ids or inquiries of one request.
+const MaxBatch = 8190
+
+// Type tells messages apart on the wire. The numbers are wire format.
+type Type uint8
+
+// Message types.
+const (
+	TypeHello      Type = 1
+	TypeHelloReply Type = 2
+	TypeRaft       Type = 3
+	TypeProbe      Type = 4
+	TypeProbeReply Type = 5
+	TypeProof      Type = 6
+	TypeTransfer   Type = 16
+	TypePrepare    Type = 17
+	TypeFinish     Type = 18
+	TypeInquire    Type = 19
+	TypeStatus     Type = 20
+	TypeCancel     Type = 21
+	TypeBalance    Type = 22
+	TypeAdmin      Type = 23
+	TypeReply      Type = 24
+)
+
+// Message is anything that travels in a frame.
+type Message interface {
+	// Type returns the message's type byte.
+	Type() Type
+	// AppendTo appends the payload (without frame) to b.
+	AppendTo(b []byte) []byte
+}
+
+// Role says what the dialling side of a connection is.
+type Role uint8
+
+// Roles.
+const (
+	RoleClient Role = 1
+	RolePeer   Role = 2
+)
+
+// Hello is the first message of a connection, from the side that dials.
+type Hello struct {
+	Role   Role
+	Bank   txn.BankID // zero from a client
+	KeyID  txn.KeyID  // peers only
+	Server shard.ServerID
+	Nonce  [16]byte // the dialler's challenge
+}
+
+// HelloReply answers Hello. For peers both sides then prove that they hold the key: Proof is the
+// HMAC over the dialler's nonce, and the dialler answers with a Proof message over Nonce.
+type HelloReply struct {
+	Bank   txn.BankID
+	Server shard.ServerID
+	Shard  shard.ID
+	Epoch  uint32
+	Nonce  [16]byte
+	Proof  [32]byte
+	Refuse string // why the connection is refused; empty if it is not
+}
+
+// Proof is the dialling peer's answer to HelloReply.Nonce.
+type Proof struct {
+	MAC [32]byte
+}
+
+// Raft carries raft messages between two replicas of a shard. From and To are raft ids
+// (server << 32 | incarnation): a message for another incarnation is refused.
+type Raft struct {
+	Shard    shard.ID
+	From, To uint64
+	Messages [][]byte // marshalled raftpb.Message
+}
+
+// ReplicaState says how far a replica's directory has come.
+type ReplicaState uint8
+
+// Replica states.
+const (
+	ReplicaEmpty       ReplicaState = 1 // has never been part of a group
+	ReplicaInitialised ReplicaState = 2 // has a membership and perhaps a log
+)
+
+// Probe asks the other replicas of a shard what they are, before the first vote of a process.
+type Probe struct {
+	Shard       shard.ID
+	Server      shard.ServerID
+	Incarnation uint32
+	State       ReplicaState
+	Term        uint64 // of the asker's HardState
+	LastIndex   uint64 // of the asker's log
+}
+
+// Verdict is what the asked replica makes of the asker.
+type Verdict uint8
+
+// Verdicts.
+const (
+	VerdictOK         Verdict = 1
+	VerdictStranger   Verdict = 2 // the group exists and the asker's incarnation is not in it
+	VerdictRolledBack Verdict = 3 // the asker's term or last index is below what it once acknowledged
+	VerdictForeign    Verdict = 4 // the asker belongs to another shard or configuration
+)
+
+// ProbeReply answers Probe.
+type ProbeReply struct {
+	Shard       shard.ID
+	Server      shard.ServerID
+	Incarnation uint32
+	State       ReplicaState
+	Term        uint64
+	LastIndex   uint64
+	Members     []uint64 // raft ids of the group, if initialised
+	Verdict     Verdict
+	// What the verdict rests on, for the message to the user.
+	RememberedTerm, RememberedIndex uint64
+}
+
+// Header is common to all requests.
+type Header struct {
+	Request uint64 // the caller's number; comes back in the reply
+	Shard   shard.ID
+	Epoch   uint32 // of the caller's shard map
+}
+
+// TransferRequest asks for transfers whose accounts are all on one shard.
+type TransferRequest struct {
+	Header
+	Records []ledger.Record
+}
+
+// PrepareRequest asks one participant for its votes. Digests are parallel to Records.
+type PrepareRequest struct {
+	Header
+	Records []ledger.Record
+	Digests []ledger.Digest
+}
+
+// FinishRequest carries certified facts to a participant, which finishes every transfer that they
+// decide. It is answered with StatusOK once taken; the facts need no further reply.
+type FinishRequest struct {
+	Header
+	Blocks []txn.Block
+}
+
+// Inquiry names one transfer of an InquireRequest.
+type Inquiry struct {
+	ID           ledger.TransferID
+	Digest       ledger.Digest
+	Participants []shard.ID // sorted
+}
+
+// InquireRequest asks a participant what it knows. P, C and A are answered by any replica, with a
+// certificate; NONE only linearizably, by the leader. With Poison, NONE becomes A through the log.
+type InquireRequest struct {
+	Header
+	Poison bool
+	Reason ledger.Reason // of the tombstone: ReasonCancelled or ReasonTimedOut
+	Items  []Inquiry
+}
+
+// StatusRequest asks a shard, linearizably, for what it holds under ids; the reply's results carry
+// the records.
+type StatusRequest struct {
+	Header
+	IDs []ledger.TransferID
+}
+
+// CancelRequest writes wildcard tombstones for ids that no shard knows.
+type CancelRequest struct {
+	Header
+	IDs []ledger.TransferID
+}
+
+// BalanceRequest reads accounts: strongly (section 7, leader only), or from what the asked replica
+// has applied.
+type BalanceRequest struct {
+	Header
+	Strong   bool
+	Accounts []shard.Account
+}
+
+// AdminRequest asks one server something rare; Body and the reply's Body are JSON of the types in
+// package api, named by Kind (see the Admin constants).
+type AdminRequest struct {
+	Header
+	Kind string
+	Body []byte
+}
+
+// Kinds of AdminRequest: request body -> reply body.
+const (
+	AdminStatus    = "status"    // none -> api.ServerStatus
+	AdminDatastore = "datastore" // api.DatastoreQuery -> api.ServerDatastore
+	AdminExplain   = "explain"   // api.ExplainQuery -> api.ServerExplain
+	AdminInDoubt   = "in-doubt"  // none -> api.ServerInDoubt
+	AdminCheck     = "check"     // none -> api.ServerCheck
+	AdminFault     = "fault"     // api.FaultRequest -> api.FaultReply; only with --allow-faults
+)
+
+// Status is how a server took a request as a whole.
+type Status uint8
+
+// Statuses. Only StatusLost and no answer at all leave open whether something was applied:
+// after NotLeader, Busy, WrongShard, NotReady and BadRequest nothing of the unanswered items was appended.
+const (
+	StatusOK         Status = 1
+	StatusNotLeader  Status = 2 // Leader may name who is
+	StatusBusy       Status = 3 // over a bound; try again later
+	StatusWrongShard Status = 4 // the server's map disagrees: no vote, no state
+	StatusNotReady   Status = 5 // forming its group, replaying, or refusing to serve: Text says why
+	StatusBadRequest Status = 6 // Text says what is wrong
+	StatusLost       Status = 7 // leadership lost after appending: ask again with the same ids
+)
+
+// Result is the answer to one item of a request.
+type Result struct {
+	Item      uint32 // position in the request
+	Code      ledger.ResultCode
+	State     ledger.TransferState
+	Reason    ledger.Reason
+	Account   shard.Account
+	Available ledger.Amount
+	Epoch     uint32
+	Index     uint64
+	Term      uint64
+	HasRecord bool          // StatusRequest: Record is set
+	Record    ledger.Record // StatusRequest only
+	Digest    ledger.Digest // StatusRequest only
+}
+
+// Balance is the answer for one account of a BalanceRequest.
+type Balance struct {
+	Account        shard.Account
+	Exists         bool
+	Closed         bool
+	DebitsPosted   ledger.Amount
+	CreditsPosted  ledger.Amount
+	DebitsPending  ledger.Amount
+	CreditsPending ledger.Amount
+	CreditLine     ledger.Amount
+}
+
+// Reply answers any request. Items may be answered in several replies (a deferred transfer comes
+// later); a request is over when every item has been answered, or on a Status other than OK, which
+// holds for all items that are still open.
+type Reply struct {
+	Request  uint64
+	Status   Status
+	Leader   shard.ServerID // with StatusNotLeader: who leads, 0 if unknown
+	Text     string
+	Results  []Result
+	Blocks   []txn.Block // certificates for the results of PREPARE and INQUIRE
+	Balances []Balance
+	// Of the answering replica, with Balances.
+	Term, Applied uint64
+	Role          uint8  // raft.StateType
+	Body          []byte // AdminRequest: JSON
+}
