@@ -37,7 +37,7 @@ const (
 	TypeReply      Type = 24
 )
 
-// Message is anything that travels in a frame.
+// Message is anything that travels in a frame: pointers to the types below (*Hello, *Reply, ...).
 type Message interface {
 	// Type returns the message's type byte.
 	Type() Type

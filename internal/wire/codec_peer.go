@@ -1,0 +1,143 @@
+package wire
+
+import (
+	"raftbank/internal/shard"
+	"raftbank/internal/txn"
+)
+
+// Type implements Message.
+func (*Hello) Type() Type { return TypeHello }
+
+// AppendTo implements Message.
+func (m *Hello) AppendTo(b []byte) []byte {
+	b = append(b, byte(m.Role))
+	b = append(b, m.Bank[:]...)
+	b = appendU32(b, uint32(m.KeyID))
+	b = appendU32(b, uint32(m.Server))
+	return append(b, m.Nonce[:]...)
+}
+
+func (m *Hello) decode(r *reader) {
+	m.Role = Role(r.u8())
+	copy(m.Bank[:], r.take(len(m.Bank)))
+	m.KeyID = txn.KeyID(r.u32())
+	m.Server = shard.ServerID(r.u32())
+	copy(m.Nonce[:], r.take(len(m.Nonce)))
+}
+
+// Type implements Message.
+func (*HelloReply) Type() Type { return TypeHelloReply }
+
+// AppendTo implements Message.
+func (m *HelloReply) AppendTo(b []byte) []byte {
+	b = append(b, m.Bank[:]...)
+	b = appendU32(b, uint32(m.Server))
+	b = appendU32(b, uint32(m.Shard))
+	b = appendU32(b, m.Epoch)
+	b = append(b, m.Nonce[:]...)
+	b = append(b, m.Proof[:]...)
+	return appendText(b, m.Refuse)
+}
+
+func (m *HelloReply) decode(r *reader) {
+	copy(m.Bank[:], r.take(len(m.Bank)))
+	m.Server = shard.ServerID(r.u32())
+	m.Shard = shard.ID(r.u32())
+	m.Epoch = r.u32()
+	copy(m.Nonce[:], r.take(len(m.Nonce)))
+	copy(m.Proof[:], r.take(len(m.Proof)))
+	m.Refuse = r.text()
+}
+
+// Type implements Message.
+func (*Proof) Type() Type { return TypeProof }
+
+// AppendTo implements Message.
+func (m *Proof) AppendTo(b []byte) []byte { return append(b, m.MAC[:]...) }
+
+func (m *Proof) decode(r *reader) { copy(m.MAC[:], r.take(len(m.MAC))) }
+
+// Type implements Message.
+func (*Raft) Type() Type { return TypeRaft }
+
+// AppendTo implements Message.
+func (m *Raft) AppendTo(b []byte) []byte {
+	b = appendU32(b, uint32(m.Shard))
+	b = appendU64(b, m.From)
+	b = appendU64(b, m.To)
+	b = appendU32(b, uint32(len(m.Messages)))
+	for _, v := range m.Messages {
+		b = appendBytes(b, v)
+	}
+	return b
+}
+
+func (m *Raft) decode(r *reader) {
+	m.Shard = shard.ID(r.u32())
+	m.From, m.To = r.u64(), r.u64()
+	n := r.count(4, maxRaftMessages)
+	if n == 0 {
+		return
+	}
+	m.Messages = make([][]byte, n)
+	for i := range m.Messages {
+		m.Messages[i] = r.bytes(MaxFrameBytes)
+	}
+}
+
+// Type implements Message.
+func (*Probe) Type() Type { return TypeProbe }
+
+// AppendTo implements Message.
+func (m *Probe) AppendTo(b []byte) []byte {
+	b = appendU32(b, uint32(m.Shard))
+	b = appendU32(b, uint32(m.Server))
+	b = appendU32(b, m.Incarnation)
+	b = append(b, byte(m.State))
+	b = appendU64(b, m.Term)
+	return appendU64(b, m.LastIndex)
+}
+
+func (m *Probe) decode(r *reader) {
+	m.Shard = shard.ID(r.u32())
+	m.Server = shard.ServerID(r.u32())
+	m.Incarnation = r.u32()
+	m.State = ReplicaState(r.u8())
+	m.Term, m.LastIndex = r.u64(), r.u64()
+}
+
+// Type implements Message.
+func (*ProbeReply) Type() Type { return TypeProbeReply }
+
+// AppendTo implements Message.
+func (m *ProbeReply) AppendTo(b []byte) []byte {
+	b = appendU32(b, uint32(m.Shard))
+	b = appendU32(b, uint32(m.Server))
+	b = appendU32(b, m.Incarnation)
+	b = append(b, byte(m.State))
+	b = appendU64(b, m.Term)
+	b = appendU64(b, m.LastIndex)
+	b = appendU32(b, uint32(len(m.Members)))
+	for _, id := range m.Members {
+		b = appendU64(b, id)
+	}
+	b = append(b, byte(m.Verdict))
+	b = appendU64(b, m.RememberedTerm)
+	return appendU64(b, m.RememberedIndex)
+}
+
+func (m *ProbeReply) decode(r *reader) {
+	m.Shard = shard.ID(r.u32())
+	m.Server = shard.ServerID(r.u32())
+	m.Incarnation = r.u32()
+	m.State = ReplicaState(r.u8())
+	m.Term, m.LastIndex = r.u64(), r.u64()
+	if n := r.count(8, maxMembers); n > 0 {
+		m.Members = make([]uint64, n)
+		for i := range m.Members {
+			m.Members[i] = r.u64()
+		}
+	}
+	m.Verdict = Verdict(r.u8())
+	m.RememberedTerm, m.RememberedIndex = r.u64(), r.u64()
+}
