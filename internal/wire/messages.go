@@ -160,11 +160,7 @@ type FinishRequest struct {
 }
 
 // Inquiry names one transfer of an InquireRequest.
-type Inquiry struct {
-	ID           ledger.TransferID
-	Digest       ledger.Digest
-	Participants []shard.ID // sorted
-}
+type Inquiry = txn.Inquiry
 
 // InquireRequest asks a participant what it knows. P, C and A are answered by any replica, with a
 // certificate; NONE only linearizably, by the leader. With Poison, NONE becomes A through the log.

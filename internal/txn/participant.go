@@ -1,0 +1,494 @@
+package txn
+
+import (
+	"slices"
+
+	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
+)
+
+// Inquiry names one transfer that a shard is asked about.
+type Inquiry struct {
+	ID           ledger.TransferID
+	Digest       ledger.Digest
+	Participants []shard.ID // sorted
+}
+
+// Ask is an inquiry that the participant wants sent to another shard.
+type Ask struct {
+	Shard  shard.ID
+	Seq    uint64 // comes back with the answer
+	Poison bool
+	Items  []Inquiry
+}
+
+// Ledger is what the participant reads of its shard's applied state.
+type Ledger interface {
+	// Lookup returns the outcome held for an id.
+	Lookup(id ledger.TransferID) (ledger.Outcome, bool)
+	// Participants returns the shards of a record's accounts, sorted.
+	Participants(r *ledger.Record) ([]shard.ID, bool)
+	// Prepared lists the prepared transfers in vote order.
+	Prepared() []ledger.TransferID
+}
+
+// Timing holds the participant's timers in ticks of the replica.
+type Timing struct {
+	InquireTicks uint64 // t1: age at which the others are asked (default 20: 1 s)
+	PoisonTicks  uint64 // t2: age at which they are asked with poison (default 100: 5 s)
+	SettleTicks  uint64 // how often a settlement asks again (default 4: 200 ms)
+}
+
+// DefaultTiming is the timing of docs/PROTOCOL.md, section 5, for ticks of 50 ms.
+var DefaultTiming = Timing{InquireTicks: 20, PoisonTicks: 100, SettleTicks: 4}
+
+// maxAsk bounds the items of one inquiry.
+const maxAsk = 4096
+
+// Participant is a leader's volatile knowledge of its shard's prepared transfers. It finishes them:
+// from a client's FINISH, from the answers of other shards when the client is silent for t1, and
+// with poison after t2. It never decides by a timer: a FINISH is proposed only on certified facts.
+//
+// It lives from election to loss of leadership; losing it loses time, never an outcome.
+type Participant struct {
+	self   shard.ID
+	keys   *KeyRing
+	state  Ledger
+	timing Timing
+
+	now     uint64
+	pending map[ledger.TransferID]*pending
+	// order holds the ids in vote order; finished ones are dropped when the scan reaches them.
+	order []ledger.TransferID
+	// settling holds the ids that a settlement waits for, in order of arrival.
+	settling []ledger.TransferID
+
+	nextSeq   uint64
+	asked     map[uint64]*asked
+	nextToken uint64
+
+	asks     []Ask
+	finishes []ledger.Finish
+	settled  []uint64
+	suspects []Suspect
+	// Ignored counts votes that changed nothing: forged, from a bystander, or about other content.
+	Ignored uint64
+	// Inquiries counts items asked of other shards.
+	Inquiries uint64
+}
+
+// Suspect is a certificate of this shard's own YES for a transfer that its applied state does not
+// know. Unless the state is merely behind, data was lost.
+type Suspect struct {
+	ID     ledger.TransferID
+	Digest ledger.Digest
+}
+
+// pending is one prepared transfer.
+type pending struct {
+	inquiry  Inquiry
+	since    uint64 // tick at which this leader learnt of it
+	askedAt  uint64 // tick of the last inquiry; 0: never
+	facts    []ledger.ShardFact
+	reason   ledger.Reason
+	proposed bool // a FINISH is on its way through the log
+	settlers []*settlement
+}
+
+// settlement waits until each of its transfers is finished here, or was undecided after it began.
+type settlement struct {
+	token     uint64
+	minSeq    uint64
+	remaining int
+}
+
+// asked remembers an inquiry until it is answered or replaced.
+type asked struct {
+	shard shard.ID
+	ids   []ledger.TransferID
+	tick  uint64
+}
+
+// NewParticipant returns the participant of a new leader, which knows every transfer that is
+// prepared in the applied state. Timers start now. The term makes its inquiry numbers unlike those
+// of every earlier leadership, so that a late answer to one of those is not taken for an answer.
+func NewParticipant(self shard.ID, term uint64, keys *KeyRing, state Ledger, timing Timing) *Participant {
+	p := &Participant{
+		self: self, keys: keys, state: state, timing: timing,
+		pending: map[ledger.TransferID]*pending{},
+		asked:   map[uint64]*asked{},
+		nextSeq: term<<32 | 1,
+		now:     1,
+	}
+	for _, id := range state.Prepared() {
+		p.Voted(id)
+	}
+	return p
+}
+
+// Voted tells that id has just entered P.
+func (p *Participant) Voted(id ledger.TransferID) {
+	if _, known := p.pending[id]; known {
+		return
+	}
+	o, ok := p.state.Lookup(id)
+	if !ok || o.State != ledger.Prepared {
+		return
+	}
+	parts, ok := p.state.Participants(&o.Record)
+	if !ok {
+		panic("txn: prepared transfer without participants")
+	}
+	p.pending[id] = &pending{
+		inquiry: Inquiry{ID: id, Digest: o.Digest, Participants: parts},
+		since:   p.now,
+	}
+	p.order = append(p.order, id)
+}
+
+// Finished tells that id has left P.
+func (p *Participant) Finished(id ledger.TransferID) {
+	t, ok := p.pending[id]
+	if !ok {
+		return
+	}
+	delete(p.pending, id)
+	for _, s := range t.settlers {
+		p.release(s)
+	}
+}
+
+func (p *Participant) release(s *settlement) {
+	s.remaining--
+	if s.remaining == 0 {
+		p.settled = append(p.settled, s.token)
+	}
+}
+
+// Age returns for how many ticks this leader has known a prepared transfer.
+func (p *Participant) Age(id ledger.TransferID) (ticks uint64, ok bool) {
+	t, ok := p.pending[id]
+	if !ok {
+		return 0, false
+	}
+	return p.now - t.since, true
+}
+
+// Facts takes the blocks of a FINISH or of an inquiry's answer. Blocks that do not verify are
+// counted and ignored.
+func (p *Participant) Facts(blocks []Block) {
+	own := p.ownYes(blocks)
+	for i := range blocks {
+		b := &blocks[i]
+		if b.Shard == p.self || !p.concerns(b) {
+			continue
+		}
+		if p.keys.Verify(b) != nil {
+			p.Ignored += uint64(len(b.Votes))
+			continue
+		}
+		for j := range b.Votes {
+			p.fact(b.Shard, &b.Votes[j], own)
+		}
+	}
+}
+
+// concerns reports whether a block could change anything here, so that copies cost no MAC.
+func (p *Participant) concerns(b *Block) bool {
+	for i := range b.Votes {
+		v := &b.Votes[i]
+		if t, ok := p.pending[v.ID]; ok {
+			if !t.proposed {
+				return true
+			}
+			continue
+		}
+		if _, known := p.state.Lookup(v.ID); !known {
+			return true
+		}
+	}
+	return false
+}
+
+// ownYes collects what this shard itself certified and no longer knows.
+func (p *Participant) ownYes(blocks []Block) map[Suspect]bool {
+	var own map[Suspect]bool
+	for i := range blocks {
+		b := &blocks[i]
+		if b.Shard != p.self || !p.forgotten(b) || p.keys.Verify(b) != nil {
+			continue
+		}
+		for j := range b.Votes {
+			v := &b.Votes[j]
+			if v.Fact != ledger.FactYes && v.Fact != ledger.FactCommitted {
+				continue
+			}
+			if _, known := p.state.Lookup(v.ID); known {
+				continue
+			}
+			if own == nil {
+				own = map[Suspect]bool{}
+			}
+			own[Suspect{ID: v.ID, Digest: v.Digest}] = true
+		}
+	}
+	return own
+}
+
+func (p *Participant) forgotten(b *Block) bool {
+	for i := range b.Votes {
+		if _, known := p.state.Lookup(b.Votes[i].ID); !known {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Participant) fact(from shard.ID, v *Vote, own map[Suspect]bool) {
+	t, ok := p.pending[v.ID]
+	if !ok {
+		p.strayFact(from, v, own)
+		return
+	}
+	// A bystander's certificate must not undo a vote: only shards of the stored P count.
+	if v.Digest != t.inquiry.Digest || !slices.Contains(t.inquiry.Participants, from) {
+		p.Ignored++
+		return
+	}
+	for i := range t.facts {
+		if t.facts[i].Shard == from {
+			t.facts[i] = stronger(t.facts[i], v)
+			p.decide(t)
+			return
+		}
+	}
+	t.facts = append(t.facts, ledger.ShardFact{Shard: from, Fact: v.Fact, Epoch: v.Epoch})
+	if v.Fact == ledger.FactAborted {
+		t.reason = v.Reason
+	}
+	p.decide(t)
+}
+
+// stronger keeps COMMITTED over YES; facts of one shard never contradict.
+func stronger(f ledger.ShardFact, v *Vote) ledger.ShardFact {
+	if v.Fact == ledger.FactCommitted {
+		f.Fact, f.Epoch = ledger.FactCommitted, v.Epoch
+	}
+	return f
+}
+
+// strayFact handles a certificate about an id that is not prepared here.
+func (p *Participant) strayFact(from shard.ID, v *Vote, own map[Suspect]bool) {
+	if _, known := p.state.Lookup(v.ID); known {
+		return
+	}
+	switch v.Fact {
+	case ledger.FactAborted:
+		// This shard has not voted, so a tombstone is safe; it answers late copies of PREPARE.
+		p.finishes = append(p.finishes, ledger.Finish{
+			ID: v.ID, Digest: v.Digest, Reason: v.Reason,
+			Facts: []ledger.ShardFact{{Shard: from, Fact: v.Fact, Epoch: v.Epoch}},
+		})
+	case ledger.FactYes, ledger.FactCommitted:
+		s := Suspect{ID: v.ID, Digest: v.Digest}
+		if own[s] {
+			p.suspects = append(p.suspects, s)
+		}
+		p.Ignored++
+	default:
+		p.Ignored++
+	}
+}
+
+// decide proposes a FINISH once the facts determine the outcome.
+func (p *Participant) decide(t *pending) {
+	if t.proposed {
+		return
+	}
+	yes := 0
+	for _, f := range t.facts {
+		switch f.Fact {
+		case ledger.FactAborted:
+			p.propose(t, false)
+			return
+		case ledger.FactCommitted:
+			p.propose(t, true)
+			return
+		case ledger.FactYes:
+			yes++
+		case ledger.FactNone:
+		}
+	}
+	if yes == len(t.inquiry.Participants)-1 {
+		p.propose(t, true)
+	}
+}
+
+func (p *Participant) propose(t *pending, commit bool) {
+	t.proposed = true
+	p.finishes = append(p.finishes, ledger.Finish{
+		ID: t.inquiry.ID, Digest: t.inquiry.Digest, Commit: commit, Reason: t.reason,
+		Facts: slices.Clone(t.facts),
+	})
+}
+
+// Withdrawn tells that a proposed FINISH was not taken by raft: it is proposed again at the next tick.
+func (p *Participant) Withdrawn(id ledger.TransferID) {
+	if t, ok := p.pending[id]; ok {
+		t.proposed = false
+	}
+}
+
+// Settle waits for the ids (those of them that are prepared): its token comes out of Settled once
+// each is finished here, or was undecided at some instant after this call.
+func (p *Participant) Settle(ids []ledger.TransferID) (token uint64) {
+	p.nextToken++
+	s := &settlement{token: p.nextToken, minSeq: p.nextSeq}
+	for _, id := range ids {
+		t, ok := p.pending[id]
+		if !ok {
+			continue
+		}
+		s.remaining++
+		if len(t.settlers) == 0 {
+			p.settling = append(p.settling, id)
+		}
+		t.settlers = append(t.settlers, s)
+		t.askedAt = 0
+	}
+	if s.remaining == 0 {
+		p.settled = append(p.settled, s.token)
+	}
+	return s.token
+}
+
+// Undecided takes a linearizable NONE of another shard for items of inquiry seq.
+func (p *Participant) Undecided(seq uint64, id ledger.TransferID) {
+	t, ok := p.pending[id]
+	if !ok {
+		return
+	}
+	t.settlers = slices.DeleteFunc(t.settlers, func(s *settlement) bool {
+		if seq < s.minSeq {
+			return false // asked before the settlement began: says nothing about the time since
+		}
+		p.release(s)
+		return true
+	})
+}
+
+// Asked returns the ids of inquiry seq by item, and the shard that was asked.
+func (p *Participant) Asked(seq uint64) (ids []ledger.TransferID, from shard.ID, ok bool) {
+	a, ok := p.asked[seq]
+	if !ok {
+		return nil, 0, false
+	}
+	return a.ids, a.shard, true
+}
+
+// Tick advances the participant's clock and asks about transfers whose client is silent.
+func (p *Participant) Tick() {
+	p.now++
+	p.forgetAsked()
+	kept := p.order[:0]
+	for i, id := range p.order {
+		t, ok := p.pending[id]
+		if !ok {
+			continue
+		}
+		if p.now-t.since < p.timing.InquireTicks {
+			kept = append(kept, p.order[i:]...)
+			break // the rest is younger
+		}
+		kept = append(kept, id)
+		p.decide(t)
+		if !t.proposed && (t.askedAt == 0 || p.now-t.askedAt >= p.timing.InquireTicks) {
+			p.ask(t, p.now-t.since >= p.timing.PoisonTicks)
+		}
+	}
+	p.order = kept
+}
+
+// forgetAsked drops inquiries so old that every answer worth having has come.
+func (p *Participant) forgetAsked() {
+	const keepTicks = 400
+	for seq, a := range p.asked { // order does not show: entries are only deleted
+		if p.now-a.tick > keepTicks {
+			delete(p.asked, seq)
+		}
+	}
+}
+
+// askSettling asks at once about every transfer that a settlement waits for.
+func (p *Participant) askSettling() {
+	kept := p.settling[:0]
+	for _, id := range p.settling {
+		t, ok := p.pending[id]
+		if !ok || len(t.settlers) == 0 {
+			continue
+		}
+		kept = append(kept, id)
+		if !t.proposed && (t.askedAt == 0 || p.now-t.askedAt >= p.timing.SettleTicks) {
+			p.ask(t, false)
+		}
+	}
+	p.settling = kept
+}
+
+// ask queues an inquiry to every participant whose fact is missing.
+func (p *Participant) ask(t *pending, poison bool) {
+	t.askedAt = p.now
+	for _, s := range t.inquiry.Participants {
+		if s == p.self || slices.ContainsFunc(t.facts, func(f ledger.ShardFact) bool { return f.Shard == s }) {
+			continue
+		}
+		p.Inquiries++
+		i := slices.IndexFunc(p.asks, func(a Ask) bool {
+			return a.Shard == s && a.Poison == poison && len(a.Items) < maxAsk
+		})
+		if i < 0 {
+			p.asks = append(p.asks, Ask{Shard: s, Poison: poison})
+			i = len(p.asks) - 1
+		}
+		p.asks[i].Items = append(p.asks[i].Items, t.inquiry)
+	}
+}
+
+// Effects are what the participant wants done; taking them empties it.
+type Effects struct {
+	Asks     []Ask           // to send to other shards
+	Finishes []ledger.Finish // to propose
+	Settled  []uint64        // tokens of Settle that are over
+	Suspects []Suspect       // to check against a linearizable state
+}
+
+// Take returns the effects since the last call.
+func (p *Participant) Take() Effects {
+	p.askSettling()
+	for i := range p.asks {
+		a := &p.asks[i]
+		a.Seq = p.nextSeq
+		p.nextSeq++
+		ids := make([]ledger.TransferID, len(a.Items))
+		for j := range a.Items {
+			ids[j] = a.Items[j].ID
+		}
+		p.asked[a.Seq] = &asked{shard: a.Shard, ids: ids, tick: p.now}
+	}
+	e := Effects{Asks: p.asks, Finishes: p.finishes, Settled: p.settled, Suspects: p.suspects}
+	p.asks, p.finishes, p.settled, p.suspects = nil, nil, nil, nil
+	return e
+}
+
+// HasEffects reports whether Take would return anything.
+func (p *Participant) HasEffects() bool {
+	if len(p.asks)+len(p.finishes)+len(p.settled)+len(p.suspects) > 0 {
+		return true
+	}
+	for _, id := range p.settling {
+		if t, ok := p.pending[id]; ok && len(t.settlers) > 0 && !t.proposed && t.askedAt == 0 {
+			return true
+		}
+	}
+	return false
+}
