@@ -63,6 +63,7 @@ const (
 	ReasonTimedOut          Reason = 9 // tombstone written by recovery or by a client at its deadline
 	ReasonBadCurrency       Reason = 10
 	ReasonBadFlags          Reason = 11
+	ReasonBadID             Reason = 12 // the zero id
 )
 
 // Digest is the SHA-256 of a cross-shard transfer's records.
@@ -231,6 +232,8 @@ type Row struct {
 	Epoch    uint32
 	Record   Record // of a tombstone only ID is set
 	Digest   Digest // prepare, commit, abort, tombstone of one content
+	Wildcard bool   // tombstone of CANCEL: any content
+	Prev     uint64 // position of the id's previous row plus 1; 0: this is its first
 	// Account and Available explain a refusal.
 	Account   shard.Account
 	Available Amount
