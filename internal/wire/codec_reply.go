@@ -62,7 +62,7 @@ func (v *Result) appendTo(b []byte) []byte {
 	b = appendU64(b, v.Term)
 	b = appendBool(b, v.HasRecord)
 	if v.HasRecord {
-		b = appendRecord(b, &v.Record)
+		b = v.Record.AppendTo(b)
 	}
 	// Only results of StatusRequest have a digest; the others save its 32 bytes.
 	hasDigest := v.Digest != ledger.Digest{}
@@ -84,7 +84,7 @@ func (v *Result) decode(r *reader) {
 	v.Index, v.Term = r.u64(), r.u64()
 	if v.HasRecord = r.bool(); v.HasRecord {
 		if b := r.take(ledger.RecordSize); b != nil {
-			v.Record = decodeRecord(b)
+			v.Record = ledger.DecodeRecord(b)
 		}
 	}
 	if r.bool() {

@@ -25,7 +25,7 @@ func (m *TransferRequest) AppendTo(b []byte) []byte {
 	b = m.Header.appendTo(b)
 	b = appendU32(b, uint32(len(m.Records)))
 	for i := range m.Records {
-		b = appendRecord(b, &m.Records[i])
+		b = m.Records[i].AppendTo(b)
 	}
 	return b
 }
@@ -46,7 +46,7 @@ func (m *PrepareRequest) AppendTo(b []byte) []byte {
 	b = m.Header.appendTo(b)
 	b = appendU32(b, uint32(len(m.Records)))
 	for i := range m.Records {
-		b = appendRecord(b, &m.Records[i])
+		b = m.Records[i].AppendTo(b)
 	}
 	for i := range m.Digests {
 		b = append(b, m.Digests[i][:]...)

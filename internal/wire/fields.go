@@ -160,7 +160,7 @@ func (r *reader) records(n int) []ledger.Record {
 	out := make([]ledger.Record, n)
 	for i := range out {
 		if v := r.take(ledger.RecordSize); v != nil {
-			out[i] = decodeRecord(v)
+			out[i] = ledger.DecodeRecord(v)
 		}
 	}
 	return out

@@ -1,0 +1,262 @@
+package transport
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"raftbank/internal/wire"
+)
+
+// Errors of connections.
+var (
+	// ErrClosed says that the connection is closed: nothing of the message will be sent.
+	ErrClosed = errors.New("connection is closed")
+	// ErrQueueFull says that the other side reads too slowly: nothing of the message will be sent.
+	ErrQueueFull = errors.New("queue of the connection is full")
+	// ErrRefused says that the server answered the handshake with a refusal.
+	ErrRefused = errors.New("refused")
+)
+
+const (
+	// readBufferBytes is the size of a connection's read buffer.
+	readBufferBytes = 32 << 10
+	// keptBufferBytes is the size up to which a write buffer is used again.
+	keptBufferBytes = 1 << 20
+	// clientQueueBytes bounds what a dialled connection holds unsent.
+	clientQueueBytes = 64 << 20
+	// flushTimeout bounds how long Close waits for queued frames to leave.
+	flushTimeout = time.Second
+	// handshakeTimeout bounds connecting and the messages before the first request.
+	handshakeTimeout = 5 * time.Second
+	// handshakeBytes bounds the frames of a side that is not known yet.
+	handshakeBytes = 128 << 10
+)
+
+// Conn is one framed connection. Send and Close may be called from any goroutine, Receive from one
+// at a time.
+type Conn struct {
+	nc      net.Conn
+	r       *bufio.Reader
+	bound   int                  // of queued bytes
+	delay   func() time.Duration // fault hook: how long every write waits; nil for none
+	wake    chan struct{}        // capacity 1: queued is not empty, or closing
+	quit    chan struct{}        // closed with closing
+	written chan struct{}        // closed when the writer has ended
+
+	mu sync.Mutex
+	// guarded by mu
+	queued  []byte // whole frames, in order
+	closing bool   // no more frames are taken; the writer ends when queued is empty
+	failure error  // why the writer ended, if it failed
+}
+
+// newConn returns a connection whose handshake is done. r may hold bytes already read. The caller
+// sets what else it needs and starts the writer.
+func newConn(nc net.Conn, r *bufio.Reader, bound int) *Conn {
+	return &Conn{
+		nc: nc, r: r, bound: bound,
+		wake: make(chan struct{}, 1), quit: make(chan struct{}), written: make(chan struct{}),
+	}
+}
+
+// Dial connects to the server at addr as a client and introduces itself with h. The connection
+// takes requests afterwards. ctx bounds connecting and the handshake, which also have a bound of 5 s.
+// Errors: those of the network, ErrRefused with the server's reason.
+func Dial(ctx context.Context, addr string, h wire.Hello) (*Conn, wire.HelloReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	h.Role = wire.RoleClient
+	nc, r, reply, err := dial(ctx, addr, &h)
+	if err != nil {
+		return nil, wire.HelloReply{}, err
+	}
+	c := newConn(nc, r, clientQueueBytes)
+	go c.write()
+	return c, *reply, nil
+}
+
+// dial connects and exchanges Hello and HelloReply. A reply with a refusal is an error.
+func dial(ctx context.Context, addr string, h *wire.Hello) (net.Conn, *bufio.Reader, *wire.HelloReply, error) {
+	var d net.Dialer
+	nc, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	// The end of ctx ends reads and writes of the handshake too.
+	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
+	r := bufio.NewReaderSize(nc, readBufferBytes)
+	reply, err := hello(nc, r, h)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		nc.Close()
+		return nil, nil, nil, fmt.Errorf("handshake with %s: %w", addr, err)
+	}
+	return nc, r, reply, nil
+}
+
+func hello(nc net.Conn, r *bufio.Reader, h *wire.Hello) (*wire.HelloReply, error) {
+	if _, err := nc.Write(wire.Append(nil, h)); err != nil {
+		return nil, err
+	}
+	m, err := wire.ReadFrameMax(r, handshakeBytes)
+	if err != nil {
+		return nil, err
+	}
+	reply, ok := m.(*wire.HelloReply)
+	if !ok {
+		return nil, fmt.Errorf("got a %s message in place of hello-reply", m.Type())
+	}
+	if reply.Refuse != "" {
+		return nil, fmt.Errorf("%w: %s", ErrRefused, reply.Refuse)
+	}
+	return reply, nil
+}
+
+// Send queues messages, all or none, and returns at once. A nil error promises nothing about their
+// arrival; after an error nothing of them is sent.
+// Errors: ErrClosed, ErrQueueFull, wire.ErrTooLarge for a message that no frame can hold.
+func (c *Conn) Send(ms ...wire.Message) error {
+	if err := c.queue(ms...); err != nil {
+		return err
+	}
+	c.flush()
+	return nil
+}
+
+// queue is Send without waking the writer, for callers that have more to queue first.
+func (c *Conn) queue(ms ...wire.Message) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing {
+		if c.failure != nil {
+			return fmt.Errorf("%w: %w", ErrClosed, c.failure)
+		}
+		return ErrClosed
+	}
+	before := len(c.queued)
+	for _, m := range ms {
+		start := len(c.queued)
+		c.queued = wire.Append(c.queued, m)
+		var err error
+		if size := len(c.queued) - start; size > wire.MaxFrameBytes {
+			err = fmt.Errorf("%s message of %d bytes: %w", m.Type(), size, wire.ErrTooLarge)
+		} else if before > 0 && len(c.queued) > c.bound {
+			// One message always fits an empty queue, whatever the bound.
+			err = ErrQueueFull
+		}
+		if err != nil {
+			c.queued = c.queued[:before]
+			return err
+		}
+	}
+	return nil
+}
+
+// flush wakes the writer.
+func (c *Conn) flush() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// write is the writer goroutine: one write per wake-up, with everything queued until then.
+func (c *Conn) write() {
+	defer close(c.written)
+	var spare []byte
+	for {
+		c.mu.Lock()
+		out, ends := c.queued, c.closing
+		c.queued = spare[:0]
+		c.mu.Unlock()
+		switch {
+		case len(out) > 0:
+			if err := c.writeOut(out); err != nil {
+				c.fail(err)
+				return
+			}
+		case ends:
+			return
+		default:
+			<-c.wake
+		}
+		if spare = out; cap(spare) > keptBufferBytes {
+			spare = nil
+		}
+	}
+}
+
+func (c *Conn) writeOut(b []byte) error {
+	if d := c.delayNow(); d > 0 {
+		select { // an injected fault
+		case <-time.After(d):
+		case <-c.quit:
+		}
+	}
+	_, err := c.nc.Write(b)
+	return err
+}
+
+func (c *Conn) delayNow() time.Duration {
+	if c.delay == nil {
+		return 0
+	}
+	return c.delay()
+}
+
+// fail ends the connection after a failed write, so that Receive returns too.
+func (c *Conn) fail(err error) {
+	c.mu.Lock()
+	c.close()
+	if c.failure == nil {
+		c.failure = err
+	}
+	c.mu.Unlock()
+	c.nc.Close()
+}
+
+// Receive returns the next message. The connection is of no use after an error.
+// Errors: io.EOF when the other side closed it, those of wire.ReadFrame and of the network.
+func (c *Conn) Receive() (wire.Message, error) { return wire.ReadFrame(c.r) }
+
+// Close sends what is queued (bounded by 1 s), closes the connection, and returns when its writer
+// has ended. It may be called more than once.
+func (c *Conn) Close() error {
+	c.stop(flushTimeout)
+	<-c.written
+	return c.nc.Close()
+}
+
+// abort closes the connection without sending what is queued.
+func (c *Conn) abort() {
+	c.stop(0)
+	c.nc.Close()
+	<-c.written
+}
+
+// stop lets the writer end, within a bound.
+func (c *Conn) stop(bound time.Duration) {
+	c.nc.SetWriteDeadline(time.Now().Add(bound))
+	c.mu.Lock()
+	c.close()
+	c.mu.Unlock()
+	c.flush()
+}
+
+// close lets no more frames in. The caller holds mu.
+func (c *Conn) close() {
+	if !c.closing {
+		c.closing = true
+		close(c.quit)
+	}
+}
+
+// Remote returns the other side's address, for logs.
+func (c *Conn) Remote() string { return c.nc.RemoteAddr().String() }

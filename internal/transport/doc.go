@@ -1,0 +1,15 @@
+// Package transport carries wire messages over TCP: between servers, and between clients and
+// servers, both on a server's one port.
+//
+// A connection starts with Hello and HelloReply. A peer then proves that it holds the bank's key,
+// and so does the server it called (handshake.go); a client stays unauthenticated and may send
+// requests only. A link between servers carries messages from the server that dialled to the one
+// that accepted; answers come over the other's own link.
+//
+// Invariants: sending never blocks the caller, whatever the other side does; every queue is bounded
+// in bytes (a peer's frames are dropped over the bound, since raft and the commit protocol repeat
+// what matters; a client over the bound is disconnected); frames of one connection keep their
+// order; Close returns when no goroutine of the package is left.
+//
+// Read first: Server in server.go, Conn in conn.go.
+package transport
