@@ -81,6 +81,7 @@ type Balance struct {
 
 // Entry is one row of a server's datastore.
 type Entry struct {
+	Row      uint64 `json:"row"` // number of the row in the server's history, from 0
 	Index    uint64 `json:"index"`
 	Position uint32 `json:"position"` // of the row in its entry
 	Term     uint64 `json:"term"`
@@ -98,6 +99,7 @@ type Entry struct {
 type DatastoreQuery struct {
 	Limit   int    `json:"limit"`             // 0: no limit (up to what one reply can carry)
 	From    uint64 `json:"from,omitempty"`    // lowest index
+	Before  uint64 `json:"before,omitempty"`  // rows below this row number only, for paging; 0: all
 	ID      string `json:"id,omitempty"`      // one transfer
 	Account string `json:"account,omitempty"` // transfers that touch it
 }
@@ -296,6 +298,7 @@ type FileTransfer struct {
 	LatencyUs   LatencyUs         `json:"latency_us"`
 	Kinds       []KindPerformance `json:"kinds,omitempty"`
 	Unknowns    []string          `json:"unknown_ids,omitempty"`
+	BadLines    []string          `json:"bad_lines,omitempty"` // file:line: what; nothing was sent
 	Error       *Error            `json:"error,omitempty"`
 }
 

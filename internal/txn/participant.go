@@ -386,6 +386,20 @@ func (p *Participant) Asked(seq uint64) (ids []ledger.TransferID, from shard.ID,
 	return a.ids, a.shard, true
 }
 
+// Reask makes the transfers of inquiry seq be asked about again: the asked server was no leader.
+func (p *Participant) Reask(seq uint64) {
+	a, ok := p.asked[seq]
+	if !ok {
+		return
+	}
+	delete(p.asked, seq)
+	for _, id := range a.ids {
+		if t, ok := p.pending[id]; ok {
+			t.askedAt = 0
+		}
+	}
+}
+
 // Tick advances the participant's clock and asks about transfers whose client is silent.
 func (p *Participant) Tick() {
 	p.now++

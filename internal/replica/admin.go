@@ -1,0 +1,286 @@
+package replica
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"go.etcd.io/raft/v3"
+
+	"raftbank/internal/api"
+	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
+	"raftbank/internal/wire"
+)
+
+// maxRows bounds the rows of one datastore reply, so that it fits a frame.
+const maxRows = 20_000
+
+// maxInDoubt bounds the transfers of one in-doubt reply.
+const maxInDoubt = 10_000
+
+// RoleText names a raft state as users see it.
+func RoleText(s raft.StateType) string {
+	switch s {
+	case raft.StateLeader:
+		return "leader"
+	case raft.StateFollower:
+		return "follower"
+	case raft.StateCandidate, raft.StatePreCandidate:
+		return "candidate"
+	}
+	return "unknown"
+}
+
+// admin answers rare questions from the applied state, on any replica.
+func (r *Replica) admin(c call, m *wire.AdminRequest) {
+	var v any
+	var err error
+	switch m.Kind {
+	case wire.AdminStatus:
+		v = r.serverStatus()
+	case wire.AdminDatastore:
+		var q api.DatastoreQuery
+		if err = json.Unmarshal(m.Body, &q); err == nil {
+			v, err = r.datastore(&q)
+		}
+	case wire.AdminExplain:
+		var q api.ExplainQuery
+		if err = json.Unmarshal(m.Body, &q); err == nil {
+			v, err = r.explain(&q)
+		}
+	case wire.AdminInDoubt:
+		v = r.inDoubt()
+	case wire.AdminCheck:
+		v = r.check()
+	default:
+		err = fmt.Errorf("server %s knows no request of kind %q", r.options.Server, m.Kind)
+	}
+	if err != nil {
+		r.answers.status(c, wire.StatusBadRequest, err.Error())
+		return
+	}
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("replica: marshal %T: %v", v, err))
+	}
+	r.answers.ok(c).Body = body
+}
+
+func (r *Replica) serverStatus() api.ServerStatus {
+	st := r.rn.BasicStatus()
+	applied, _ := r.state.Applied()
+	addr := ""
+	if s, _, ok := r.options.Topology.Server(r.options.Server); ok {
+		addr = s.Addr
+	}
+	s := api.ServerStatus{
+		Server: int(r.options.Server), Addr: addr, Shard: int(r.options.Shard),
+		Role: RoleText(st.RaftState), Term: st.GetTerm(), Commit: st.GetCommit(), Applied: applied,
+		Prepared: r.state.PreparedCount(), Hash: hashText(r.state.Hash()), Up: true, Version: r.options.Version,
+		Counters: r.countersMap(),
+	}
+	if l := int(ServerOf(st.Lead)); l != 0 {
+		s.Leader = &l
+	}
+	switch {
+	case r.lead.alarm != "":
+		s.Note = r.lead.alarm
+	case r.Replaying():
+		s.Note = "replaying its log"
+	}
+	return s
+}
+
+func (r *Replica) countersMap() map[string]uint64 {
+	c := &r.counters
+	m := map[string]uint64{
+		"proposals": c.proposals, "transfers": c.transfers, "prepares": c.prepares, "finishes": c.finishes,
+		"poisons": c.poisons, "reads": c.reads, "deferred": c.deferred, "busy": c.busy,
+		"wrong_incarnation": c.wrongIncarnation, "bad_messages": c.badMessages, "elections": c.elections,
+		"unknown_here": c.unknownHere, "inquiries": c.inquiries,
+	}
+	if r.lead.part != nil {
+		m["certificates_ignored"] = r.lead.part.Ignored
+	}
+	return m
+}
+
+func hashText(h uint64) string { return fmt.Sprintf("%016x", h) }
+
+func (r *Replica) datastore(q *api.DatastoreQuery) (api.ServerDatastore, error) {
+	d := api.ServerDatastore{
+		Server: int(r.options.Server), Shard: int(r.options.Shard), Cluster: r.options.Shard.String(),
+		Up: true, Entries: []api.Entry{},
+	}
+	match, err := matcher(q)
+	if err != nil {
+		return d, err
+	}
+	limit := q.Limit
+	if limit <= 0 || limit > maxRows {
+		limit = maxRows
+	}
+	end := r.state.RowCount()
+	if q.Before > 0 {
+		end = min(end, q.Before)
+	}
+	const page = 1024
+	for end > 0 {
+		from := end - min(end, page)
+		rows := r.state.Rows(from, int(end-from))
+		for i := len(rows) - 1; i >= 0; i-- {
+			row := &rows[i]
+			if row.Index < q.From {
+				from = 0 // rows are in index order: the rest is older
+				break
+			}
+			if !match(row) {
+				continue
+			}
+			d.Total++
+			d.FirstIndex = row.Index
+			if len(d.Entries) < limit {
+				d.Entries = append(d.Entries, entryOf(row))
+			}
+		}
+		end = from
+	}
+	d.Truncated = d.Total - uint64(len(d.Entries))
+	for i, j := 0, len(d.Entries)-1; i < j; i, j = i+1, j-1 {
+		d.Entries[i], d.Entries[j] = d.Entries[j], d.Entries[i]
+	}
+	return d, nil
+}
+
+// matcher compiles a query's id and account.
+func matcher(q *api.DatastoreQuery) (func(*ledger.Row) bool, error) {
+	var id ledger.TransferID
+	if q.ID != "" {
+		var err error
+		if id, err = ledger.ParseTransferID(q.ID); err != nil {
+			return nil, err
+		}
+	}
+	var account shard.Account
+	if q.Account != "" {
+		n, err := strconv.ParseUint(q.Account, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("account %q is not a number", q.Account)
+		}
+		account = shard.Account(n)
+	}
+	return func(row *ledger.Row) bool {
+		return (q.ID == "" || row.Record.ID == id) &&
+			(q.Account == "" || row.Record.Debit == account || row.Record.Credit == account)
+	}, nil
+}
+
+func entryOf(row *ledger.Row) api.Entry {
+	e := api.Entry{
+		Row: row.Position, Index: row.Index, Position: row.Item, Term: row.Term, Kind: row.Kind.String(),
+		TimeNs: row.TimeNs, Outcome: rowOutcome(row),
+	}
+	if row.Kind != ledger.RowGenesis {
+		e.ID = row.Record.ID.String()
+	}
+	if row.Kind != ledger.RowTombstone {
+		e.From, e.To, e.Amount = row.Record.Debit.String(), row.Record.Credit.String(), row.Record.Amount.String()
+	}
+	if row.Kind == ledger.RowGenesis {
+		e.To = "all"
+	}
+	if row.Reason != ledger.ReasonNone {
+		e.Reason = row.Reason.String()
+	}
+	return e
+}
+
+func rowOutcome(row *ledger.Row) string {
+	switch {
+	case row.Kind == ledger.RowPrepare && row.State == ledger.Prepared:
+		return "yes"
+	case row.Kind == ledger.RowPrepare:
+		return "no"
+	case row.State == ledger.Committed:
+		return "committed"
+	}
+	return "aborted"
+}
+
+func (r *Replica) explain(q *api.ExplainQuery) (api.ServerExplain, error) {
+	id, err := ledger.ParseTransferID(q.ID)
+	e := api.ServerExplain{
+		Server: int(r.options.Server), Shard: int(r.options.Shard), Cluster: r.options.Shard.String(),
+		Role: RoleText(r.rn.BasicStatus().RaftState), Up: true, State: ledger.None.String(), Entries: []api.Entry{},
+	}
+	if err != nil {
+		return e, err
+	}
+	if o, ok := r.state.Lookup(id); ok {
+		e.State = o.State.String()
+		if o.Reason != ledger.ReasonNone {
+			e.Reason = o.Reason.String()
+		}
+	}
+	rows := r.state.RowsOf(id)
+	for i := range rows {
+		e.Entries = append(e.Entries, entryOf(&rows[i]))
+	}
+	return e, nil
+}
+
+func (r *Replica) inDoubt() api.ServerInDoubt {
+	d := api.ServerInDoubt{
+		Server: int(r.options.Server), Shard: int(r.options.Shard), Leader: r.lead.part != nil,
+		Transfers: []api.InDoubtTransfer{},
+	}
+	ids := r.state.Prepared()
+	d.Total = len(ids)
+	for _, id := range ids[:min(len(ids), maxInDoubt)] {
+		o, _ := r.state.Lookup(id)
+		t := api.InDoubtTransfer{
+			ID: id.String(), Shard: int(r.options.Shard), Cluster: r.options.Shard.String(),
+			From: o.Record.Debit.String(), To: o.Record.Credit.String(), Amount: o.Record.Amount.String(), Index: o.Index,
+		}
+		for _, p := range r.participants(&o.Record) {
+			t.Participants = append(t.Participants, int(p))
+		}
+		if r.lead.part != nil {
+			if ticks, ok := r.lead.part.Age(id); ok {
+				t.AgeMs = int64(ticks) * tickMs
+			}
+		}
+		d.Transfers = append(d.Transfers, t)
+	}
+	return d
+}
+
+// tickMs is the length of a tick on a server, for ages shown to people.
+const tickMs = 50
+
+func (r *Replica) check() api.ServerCheck {
+	st := r.rn.BasicStatus()
+	applied, _ := r.state.Applied()
+	_, chain := r.state.Chain()
+	c := api.ServerCheck{
+		Server: int(r.options.Server), Shard: int(r.options.Shard), Up: true, Leader: r.lead.part != nil,
+		Term: st.GetTerm(), Applied: applied, Commit: st.GetCommit(), Prepared: r.state.PreparedCount(),
+		Total: r.state.Total().String(), Expected: "0", Negative: r.state.Negative(),
+		Hash:   api.HashAt{Index: applied, State: hashText(r.state.Hash()), Chain: hex.EncodeToString(chain[:])},
+		Hashes: []api.HashAt{},
+	}
+	if g := r.state.Genesis(); g != nil {
+		if rng, ok := g.Map.Range(r.options.Shard); ok {
+			expected := ledger.Units(g.OpeningBalance).Big()
+			c.Expected = expected.Mul(expected, ledger.Units(rng.Len()).Big()).String()
+		}
+	}
+	const newest = 64
+	points := r.state.Hashes()
+	for _, p := range points[max(0, len(points)-newest):] {
+		c.Hashes = append(c.Hashes, api.HashAt{Index: p.Index, State: hashText(p.State), Chain: hex.EncodeToString(p.Chain[:])})
+	}
+	return c
+}

@@ -1,0 +1,146 @@
+package replica
+
+import (
+	"maps"
+	"slices"
+
+	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
+	"raftbank/internal/txn"
+	"raftbank/internal/wire"
+)
+
+// answers gathers the results of one turn into one reply per request.
+type answers struct {
+	open   map[call]*answer
+	order  []call
+	closed map[uint64]bool // connections closed since the last flush
+}
+
+// answer is a reply in the making.
+type answer struct {
+	replies []*wire.Reply
+	groups  []voteGroup
+}
+
+// voteGroup are votes that share a participant set and hence a MAC.
+type voteGroup struct {
+	parts []shard.ID
+	votes []txn.Vote
+}
+
+func (a *answers) init() {
+	a.open = map[call]*answer{}
+	a.closed = map[uint64]bool{}
+}
+
+func (a *answers) get(c call) *answer {
+	ans, ok := a.open[c]
+	if !ok {
+		ans = &answer{}
+		a.open[c] = ans
+		a.order = append(a.order, c)
+	}
+	return ans
+}
+
+// ok returns the reply that carries results.
+func (a *answers) ok(c call) *wire.Reply {
+	ans := a.get(c)
+	for _, r := range ans.replies {
+		if r.Status == wire.StatusOK {
+			return r
+		}
+	}
+	r := &wire.Reply{Request: c.request, Status: wire.StatusOK}
+	// Results first: a refusing status holds for the items that are then still open.
+	ans.replies = slices.Insert(ans.replies, 0, r)
+	return r
+}
+
+// status answers all items of a request that are still open.
+func (a *answers) status(c call, s wire.Status, text string) {
+	ans := a.get(c)
+	for _, r := range ans.replies {
+		if r.Status != wire.StatusOK {
+			// LOST leaves most open and must not be hidden by a sure refusal.
+			if s == wire.StatusLost {
+				r.Status, r.Text = s, text
+			}
+			return
+		}
+	}
+	ans.replies = append(ans.replies, &wire.Reply{Request: c.request, Status: s, Text: text})
+}
+
+func (a *answers) result(c call, item uint32, res *ledger.Result) {
+	r := a.ok(c)
+	r.Results = append(r.Results, wireResult(item, res))
+}
+
+func (a *answers) vote(c call, parts []shard.ID, v txn.Vote) {
+	ans := a.get(c)
+	for i := range ans.groups {
+		if slices.Equal(ans.groups[i].parts, parts) {
+			ans.groups[i].votes = append(ans.groups[i].votes, v)
+			return
+		}
+	}
+	ans.groups = append(ans.groups, voteGroup{parts: parts, votes: []txn.Vote{v}})
+}
+
+func (a *answers) close(conn uint64) { a.closed[conn] = true }
+
+// flushAnswers signs and sends what the turn gathered.
+func (r *Replica) flushAnswers() {
+	a := &r.answers
+	leader := r.leaderServer()
+	applied, term := uint64(0), uint64(0)
+	for _, c := range a.order {
+		ans := a.open[c]
+		delete(a.open, c)
+		if c.server == 0 && a.closed[c.conn] {
+			continue
+		}
+		if len(ans.groups) > 0 {
+			reply := okOf(ans, c)
+			for _, g := range ans.groups {
+				reply.Blocks = append(reply.Blocks, r.options.Keys.Sign(r.options.Shard, g.votes))
+			}
+		}
+		for _, reply := range ans.replies {
+			reply.Leader = leader
+			if len(reply.Balances) > 0 {
+				applied, term = r.appliedAndTerm()
+				reply.Applied, reply.Term, reply.Role = applied, term, uint8(r.rn.BasicStatus().RaftState)
+			}
+			r.out.Sends = append(r.out.Sends, Send{Server: shard.ServerID(c.server), Conn: c.conn, Message: reply})
+		}
+	}
+	a.order = a.order[:0]
+	clear(a.closed)
+}
+
+func okOf(ans *answer, c call) *wire.Reply {
+	for _, r := range ans.replies {
+		if r.Status == wire.StatusOK {
+			return r
+		}
+	}
+	panic("replica: votes without results")
+}
+
+func (r *Replica) appliedAndTerm() (applied, term uint64) {
+	applied, _ = r.state.Applied()
+	return applied, r.rn.BasicStatus().GetTerm()
+}
+
+func wireResult(item uint32, res *ledger.Result) wire.Result {
+	return wire.Result{
+		Item: item, Code: res.Code, State: res.State, Reason: res.Reason, Account: res.Account,
+		Available: res.Available, Epoch: res.Epoch, Index: res.Index, Term: res.Term,
+	}
+}
+
+// sortedTokens lists map keys in order, so that nothing depends on map order.
+func sortedTokens[V any](m map[uint64]V) []uint64 { return slices.Sorted(maps.Keys(m)) }

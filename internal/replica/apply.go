@@ -1,0 +1,279 @@
+package replica
+
+import (
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
+	"raftbank/internal/txn"
+	"raftbank/internal/wire"
+)
+
+// applyUpTo applies the committed entries of the present Ready that are durable here.
+func (r *Replica) applyUpTo(durable uint64) {
+	applied, _ := r.state.Applied()
+	for _, e := range r.ready.CommittedEntries {
+		switch i := e.GetIndex(); {
+		case i <= applied:
+			continue
+		case i > durable || r.out.Fatal != nil:
+			return
+		}
+		r.apply(e)
+		applied = e.GetIndex()
+	}
+}
+
+func (r *Replica) apply(e *raftpb.Entry) {
+	index, term := e.GetIndex(), e.GetTerm()
+	if e.GetType() != raftpb.EntryNormal || len(e.GetData()) == 0 {
+		r.state.Skip(index, term)
+		return
+	}
+	entry, err := ledger.DecodeEntry(e.GetData())
+	if err != nil {
+		r.fatal(fmt.Errorf("server %s: entry %d of %s cannot be read: %w. Nothing after it was applied; "+
+			"is this program older than the log?", r.options.Server, index, r.options.Shard, err))
+		return
+	}
+	opened := r.state.Genesis() != nil
+	results := r.state.Apply(index, term, entry)
+	if g := r.state.Genesis(); !opened && g != nil {
+		r.checkGenesis(g)
+		r.event(LevelInfo, "bank opened", "shard", r.options.Shard.String(), "index", index, "term", term)
+	}
+	p := r.queue.take(slot{term: term, seq: entry.Seq})
+	if entry.Proposer != r.id {
+		p = nil
+	}
+	n := 0
+	for i := range entry.Commands {
+		c := &entry.Commands[i]
+		items := c.Items()
+		r.follow(index, c, results[n:n+items])
+		if p != nil {
+			r.deliver(c, results[n:n+items], p.waiters[n:n+items])
+		}
+		n += items
+	}
+}
+
+// follow keeps the leader's participant in step with the applied state, and tells the log.
+func (r *Replica) follow(index uint64, c *ledger.Command, results []ledger.Result) {
+	switch c.Kind {
+	case ledger.CmdPrepare:
+		for i := range results {
+			if r.lead.part != nil && results[i].Code == ledger.ResultState && results[i].State == ledger.Prepared {
+				r.lead.part.Voted(c.Records[i].ID)
+			}
+			if r.options.Debug {
+				r.event(LevelDebug, "vote", "txn", c.Records[i].ID.String(), "shard", r.options.Shard.String(),
+					"index", index, "vote", voteText(results[i]))
+			}
+		}
+	case ledger.CmdFinish:
+		for i := range results {
+			f := &c.Finishes[i]
+			switch {
+			case results[i].Code == ledger.ResultUnknownHere:
+				r.counters.unknownHere++
+			case results[i].State == ledger.Committed || results[i].State == ledger.Aborted:
+				if r.lead.part != nil {
+					r.lead.part.Finished(f.ID)
+				}
+			}
+			if r.options.Debug {
+				r.event(LevelDebug, "finish", "txn", f.ID.String(), "shard", r.options.Shard.String(),
+					"index", index, "state", results[i].State.String(), "reason", results[i].Reason.String())
+			}
+		}
+	case ledger.CmdTransfer, ledger.CmdGenesis, ledger.CmdPoison, ledger.CmdCancel:
+	}
+}
+
+func voteText(res ledger.Result) string {
+	switch {
+	case res.Code == ledger.ResultDefer:
+		return "deferred"
+	case res.Code == ledger.ResultState && res.State == ledger.Prepared:
+		return "yes"
+	case res.Code == ledger.ResultState && res.State == ledger.Committed:
+		return "committed"
+	}
+	return "no: " + res.Reason.String()
+}
+
+// deliver answers those who wait for a command's items.
+func (r *Replica) deliver(c *ledger.Command, results []ledger.Result, waiters []waiter) {
+	for i := range results {
+		w := waiters[i]
+		if !w.some {
+			continue
+		}
+		res := &results[i]
+		switch c.Kind {
+		case ledger.CmdTransfer:
+			if res.Code == ledger.ResultDefer {
+				r.deferItem(deferral{kind: c.Kind, record: c.Records[i], waiter: w})
+				continue
+			}
+			r.answers.result(w.call, w.item, res)
+		case ledger.CmdPrepare:
+			if res.Code == ledger.ResultDefer {
+				r.deferItem(deferral{kind: c.Kind, record: c.Records[i], digest: c.Digests[i], waiter: w})
+				continue
+			}
+			r.answerVote(w, c.Records[i].ID, c.Digests[i], res, r.participants(&c.Records[i]))
+		case ledger.CmdPoison:
+			r.answerVote(w, c.Poisons[i].ID, c.Poisons[i].Digest, res, nil)
+		case ledger.CmdCancel:
+			r.answers.result(w.call, w.item, res)
+		case ledger.CmdFinish, ledger.CmdGenesis:
+		}
+	}
+}
+
+// answerVote answers an item with its result and, where there is a fact, the certificate.
+func (r *Replica) answerVote(w waiter, id ledger.TransferID, d ledger.Digest, res *ledger.Result, parts []shard.ID) {
+	r.answers.result(w.call, w.item, res)
+	if v, ok := voteOf(id, d, res); ok {
+		r.answers.vote(w.call, parts, v)
+	}
+}
+
+// voteOf turns the replicated result for (id, digest) into the fact that a certificate states.
+func voteOf(id ledger.TransferID, d ledger.Digest, res *ledger.Result) (txn.Vote, bool) {
+	v := txn.Vote{ID: id, Digest: d, Epoch: res.Epoch}
+	switch {
+	case res.Code == ledger.ResultConflict:
+		// The id is taken for ever by other content: this content can never be voted on here.
+		v.Fact, v.Reason = ledger.FactAborted, ledger.ReasonIDConflict
+	case res.Code != ledger.ResultState:
+		return txn.Vote{}, false
+	case res.State == ledger.Prepared:
+		v.Fact = ledger.FactYes
+	case res.State == ledger.Committed:
+		v.Fact = ledger.FactCommitted
+	case res.State == ledger.Aborted:
+		v.Fact, v.Reason = ledger.FactAborted, res.Reason
+	default:
+		return txn.Vote{}, false
+	}
+	return v, true
+}
+
+// deferral is a transfer that lacked funds while others were pending on its account.
+type deferral struct {
+	kind   ledger.CommandKind
+	record ledger.Record
+	digest ledger.Digest
+	waiter waiter
+}
+
+// afterSettle is what goes on once a settlement is over: a deferral or a strong read.
+type afterSettle struct {
+	deferral *deferral
+	read     *readOp
+}
+
+// deferItem settles everything pending on the debit account, then proposes once more.
+func (r *Replica) deferItem(d deferral) {
+	r.counters.deferred++
+	if r.lead.part == nil {
+		r.answers.status(d.waiter.call, wire.StatusNotLeader, "")
+		return
+	}
+	if len(r.settling) >= r.options.Limits.Deferred {
+		r.counters.busy++
+		r.answers.status(d.waiter.call, wire.StatusBusy, "too many transfers wait for pending ones on their accounts")
+		return
+	}
+	token := r.lead.part.Settle(r.state.PreparedOn(d.record.Debit))
+	r.settling[token] = afterSettle{deferral: &d}
+}
+
+func (r *Replica) settled(token uint64) {
+	after, ok := r.settling[token]
+	if !ok {
+		return
+	}
+	delete(r.settling, token)
+	if after.read != nil {
+		r.answerBalances(after.read)
+		return
+	}
+	d := after.deferral
+	c := ledger.Command{Kind: d.kind, Settled: true, Records: []ledger.Record{d.record}}
+	if d.kind == ledger.CmdPrepare {
+		c.Digests = []ledger.Digest{d.digest}
+	}
+	r.enqueue(c, []waiter{d.waiter}, 128)
+}
+
+// dropSettling answers those who wait for a settlement when leadership is lost: nothing of theirs
+// left a trace.
+func (r *Replica) dropSettling() {
+	for _, token := range sortedTokens(r.settling) {
+		after := r.settling[token]
+		if after.read != nil {
+			r.answers.status(after.read.call, wire.StatusNotLeader, "")
+		} else {
+			r.answers.status(after.deferral.waiter.call, wire.StatusNotLeader, "")
+		}
+	}
+	clear(r.settling)
+}
+
+// drainParticipant turns the participant's effects into proposals, messages and answers.
+func (r *Replica) drainParticipant() {
+	if r.lead.part == nil {
+		return
+	}
+	e := r.lead.part.Take()
+	for _, a := range e.Asks {
+		r.sendAsk(a)
+	}
+	for _, token := range e.Settled {
+		r.settled(token)
+	}
+	if n := len(e.Finishes); n > 0 {
+		r.counters.finishes += uint64(n)
+		for len(e.Finishes) > 0 {
+			k := min(len(e.Finishes), 4096)
+			r.enqueue(ledger.Command{Kind: ledger.CmdFinish, Finishes: e.Finishes[:k:k]}, make([]waiter, k), 96*k)
+			e.Finishes = e.Finishes[k:]
+		}
+	}
+	for _, s := range e.Suspects {
+		r.reads.add(&readOp{kind: readSuspect, suspect: s})
+	}
+}
+
+// sendAsk sends an inquiry to the believed leader of a shard, or to all its servers.
+func (r *Replica) sendAsk(a txn.Ask) {
+	m := &wire.InquireRequest{
+		Header: wire.Header{Request: a.Seq, Shard: a.Shard, Epoch: r.smap.Epoch()},
+		Poison: a.Poison, Reason: ledger.ReasonTimedOut, Items: a.Items,
+	}
+	r.counters.inquiries += uint64(len(a.Items))
+	if g := r.guess[a.Shard]; g != 0 {
+		r.out.Sends = append(r.out.Sends, Send{Server: g, Message: m})
+		// A believed leader that does not answer must not be believed for ever.
+		delete(r.guess, a.Shard)
+		return
+	}
+	c := r.options.Topology.Cluster(a.Shard)
+	if c == nil {
+		return
+	}
+	for _, s := range c.Servers {
+		r.out.Sends = append(r.out.Sends, Send{Server: s.ID, Message: m})
+	}
+}
+
+// enqueue adds a command to the next proposal.
+func (r *Replica) enqueue(c ledger.Command, ws []waiter, bytes int) {
+	r.queue.add(c, ws, bytes, r.options.Limits.EntryBytes)
+}

@@ -1,0 +1,199 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"raftbank/internal/shard"
+	"raftbank/internal/wire"
+)
+
+// Errors of Former.Refused and of late verdicts; the texts say what to do.
+var (
+	// ErrEmptied: the directory is empty, but the group exists.
+	ErrEmptied = errors.New("data directory is empty")
+	// ErrRolledBack: the directory holds less than this server once acknowledged.
+	ErrRolledBack = errors.New("data directory was rolled back")
+	// ErrForeign: the peers serve another shard under this server's number.
+	ErrForeign = errors.New("configurations disagree")
+)
+
+// FormerOptions configure a Former.
+type FormerOptions struct {
+	Self    wire.Probe // what this replica is; State tells an empty directory
+	Peers   []shard.ServerID
+	Members []uint64 // of the directory; nil if empty
+	Force   bool     // --force-bootstrap: form with those who answer, after a wait
+}
+
+const (
+	probeEveryTicks = 4  // 200 ms
+	verdictTicks    = 20 // how long an initialised replica waits for the verdicts of all peers
+	forceTicks      = 60 // how long --force-bootstrap waits for the others
+)
+
+// Former decides, before a replica's first vote, whether it may take part: it forms the group when
+// every replica of the shard has an empty directory, joins the group that was formed with it, and
+// refuses a directory that was emptied or rolled back.
+type Former struct {
+	options FormerOptions
+	replies map[shard.ServerID]*wire.ProbeReply
+	ticks   uint64
+	sends   []Send
+	members []uint64
+	refused error
+}
+
+// NewFormer returns a Former; its first Sends are its probes.
+func NewFormer(o FormerOptions) *Former {
+	f := &Former{options: o, replies: map[shard.ServerID]*wire.ProbeReply{}}
+	f.probe()
+	f.judge()
+	return f
+}
+
+func (f *Former) self() uint64 { return RaftID(f.options.Self.Server, f.options.Self.Incarnation) }
+
+func (f *Former) empty() bool { return f.options.Self.State == wire.ReplicaEmpty }
+
+// Tick advances the timers by one tick of 50 ms.
+func (f *Former) Tick() {
+	f.ticks++
+	if f.ticks%probeEveryTicks == 0 {
+		f.probe()
+	}
+	f.judge()
+}
+
+func (f *Former) probe() {
+	for _, p := range f.options.Peers {
+		// An empty peer may be initialised by the next time.
+		if r := f.replies[p]; r != nil && r.State == wire.ReplicaInitialised {
+			continue
+		}
+		m := f.options.Self
+		f.sends = append(f.sends, Send{Server: p, Message: &m})
+	}
+}
+
+// Step takes a message of a peer; anything but Probe and ProbeReply is ignored.
+func (f *Former) Step(from shard.ServerID, m wire.Message) {
+	switch m := m.(type) {
+	case *wire.Probe:
+		f.answer(from, m)
+	case *wire.ProbeReply:
+		if slices.Contains(f.options.Peers, from) && m.Server == from {
+			f.replies[from] = m
+			f.judge()
+		}
+	}
+}
+
+// answer tells a starting peer what this replica is.
+func (f *Former) answer(from shard.ServerID, m *wire.Probe) {
+	s := &f.options.Self
+	reply := &wire.ProbeReply{
+		Shard: s.Shard, Server: s.Server, Incarnation: s.Incarnation, State: s.State,
+		Term: s.Term, LastIndex: s.LastIndex, Members: f.options.Members, Verdict: wire.VerdictOK,
+	}
+	if f.empty() && f.members != nil {
+		// Formed in this process, and perhaps not yet written.
+		reply.State, reply.Members = wire.ReplicaInitialised, f.members
+	}
+	switch {
+	case m.Shard != s.Shard || m.Server != from:
+		reply.Verdict = wire.VerdictForeign
+	case reply.State == wire.ReplicaInitialised && !slices.Contains(reply.Members, RaftID(m.Server, m.Incarnation)):
+		reply.Verdict = wire.VerdictStranger
+	}
+	f.sends = append(f.sends, Send{Server: from, Message: reply})
+}
+
+// judge decides once enough is known.
+func (f *Former) judge() {
+	if f.members != nil || f.refused != nil {
+		return
+	}
+	for _, p := range f.options.Peers {
+		if r := f.replies[p]; r != nil {
+			if f.refused = verdictError(&f.options.Self, r); f.refused != nil {
+				return
+			}
+		}
+	}
+	if !f.empty() {
+		if len(f.replies) == len(f.options.Peers) || f.ticks >= verdictTicks {
+			f.members = f.options.Members
+		}
+		return
+	}
+	f.judgeEmpty()
+}
+
+func (f *Former) judgeEmpty() {
+	heard := []uint64{f.self()}
+	for _, p := range f.options.Peers {
+		r := f.replies[p]
+		if r == nil {
+			continue
+		}
+		if r.State == wire.ReplicaInitialised && slices.Contains(r.Members, f.self()) {
+			// The group was formed with this very directory, which has not voted yet.
+			f.members = slices.Clone(r.Members)
+			return
+		}
+		heard = append(heard, RaftID(r.Server, r.Incarnation))
+	}
+	if len(heard) == len(f.options.Peers)+1 || (f.options.Force && f.ticks >= forceTicks) {
+		slices.Sort(heard)
+		f.members = heard
+	}
+}
+
+// Sends returns what is to be sent since the last call.
+func (f *Former) Sends() []Send {
+	s := f.sends
+	f.sends = nil
+	return s
+}
+
+// Done returns the group's members once this replica may take part. The caller writes them to the
+// directory before anything else.
+func (f *Former) Done() (members []uint64, ok bool) { return f.members, f.members != nil }
+
+// Refused says why this replica must not take part: ErrEmptied, ErrRolledBack or ErrForeign.
+func (f *Former) Refused() error { return f.refused }
+
+// WaitingFor lists the peers that have not answered.
+func (f *Former) WaitingFor() []shard.ServerID {
+	var w []shard.ServerID
+	for _, p := range f.options.Peers {
+		if f.replies[p] == nil {
+			w = append(w, p)
+		}
+	}
+	return w
+}
+
+// verdictError turns a peer's verdict into the error that a person reads; nil if the verdict is OK.
+func verdictError(self *wire.Probe, r *wire.ProbeReply) error {
+	switch r.Verdict {
+	case wire.VerdictStranger:
+		if self.State == wire.ReplicaInitialised {
+			return fmt.Errorf("server %s: %w: its data directory belongs to another group of %s than that of server %s. "+
+				"One of the two was formed by force: keep the one that holds the bank", self.Server, ErrForeign, self.Shard, r.Server)
+		}
+		return fmt.Errorf("server %s: %w, but %s already has a log (term %d, says server %s). "+
+			"Nothing is lost: the others hold it. Restore this server's directory; it must not take part without",
+			self.Server, ErrEmptied, self.Shard, r.Term, r.Server)
+	case wire.VerdictRolledBack:
+		return fmt.Errorf("server %s: %w: it ends before what server %s has seen it acknowledge (term %d, index %d). "+
+			"Restore a newer copy of the directory; it must not vote with this one",
+			self.Server, ErrRolledBack, r.Server, r.RememberedTerm, r.RememberedIndex)
+	case wire.VerdictForeign:
+		return fmt.Errorf("server %s: %w: server %s does not serve %s with this server's number. Give both the same configuration",
+			self.Server, ErrForeign, r.Server, self.Shard)
+	}
+	return nil
+}

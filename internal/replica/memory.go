@@ -1,0 +1,87 @@
+package replica
+
+import (
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"raftbank/internal/shard"
+	"raftbank/internal/wire"
+)
+
+// peerMemory is what this process remembers that others have acknowledged. A directory that holds
+// less than its replica once acknowledged was rolled back and must not vote again.
+type peerMemory struct {
+	seen map[uint64]acknowledged
+	out  map[uint64]bool // raft ids judged rolled back
+}
+
+// acknowledged is the most that a replica ever stated to this one.
+type acknowledged struct {
+	term  uint64 // of a message that it sent after writing
+	index uint64 // acknowledged and committed: no later leader can have removed it
+}
+
+func (m *peerMemory) init() {
+	m.seen = map[uint64]acknowledged{}
+	m.out = map[uint64]bool{}
+}
+
+func (m *peerMemory) refused(id uint64) bool { return m.out[id] }
+
+// remember notes what a raft message proves about its sender's disk. Pre-votes prove nothing: they
+// carry a term that is not written.
+func (r *Replica) remember(m *raftpb.Message) {
+	a := r.peers.seen[m.GetFrom()]
+	switch m.GetType() {
+	case raftpb.MsgPreVote, raftpb.MsgPreVoteResp:
+		return
+	case raftpb.MsgAppResp:
+		if !m.GetReject() {
+			a.index = max(a.index, min(m.GetIndex(), r.rn.BasicStatus().GetCommit()))
+		}
+	}
+	a.term = max(a.term, m.GetTerm())
+	r.peers.seen[m.GetFrom()] = a
+}
+
+// stepProbe tells a starting replica what this one is and what it makes of the asker.
+func (r *Replica) stepProbe(from shard.ServerID, m *wire.Probe) {
+	last, err := r.options.Log.LastIndex()
+	if err != nil {
+		r.fatal(fmt.Errorf("read the log's last index: %w", err))
+		return
+	}
+	asker := RaftID(m.Server, m.Incarnation)
+	known := r.peers.seen[asker]
+	reply := &wire.ProbeReply{
+		Shard: r.options.Shard, Server: r.options.Server, Incarnation: r.options.Incarnation,
+		State: wire.ReplicaInitialised, Term: r.rn.BasicStatus().GetTerm(), LastIndex: last,
+		Members: r.options.Members, Verdict: wire.VerdictOK,
+		RememberedTerm: known.term, RememberedIndex: known.index,
+	}
+	switch {
+	case m.Shard != r.options.Shard || m.Server != from:
+		reply.Verdict = wire.VerdictForeign
+	case !r.isMember(asker):
+		reply.Verdict = wire.VerdictStranger
+	case m.State == wire.ReplicaInitialised && (m.Term < known.term || m.LastIndex < known.index),
+		m.State == wire.ReplicaEmpty && known != acknowledged{}:
+		reply.Verdict = wire.VerdictRolledBack
+		r.peers.out[asker] = true
+		r.event(LevelError, "peer's directory was rolled back: its messages are refused", "server", uint64(from),
+			"term", m.Term, "remembered_term", known.term, "last_index", m.LastIndex, "remembered_index", known.index)
+	}
+	r.out.Sends = append(r.out.Sends, Send{Server: from, Message: reply})
+}
+
+// stepProbeReply takes a late verdict: this replica has started before a peer could answer.
+func (r *Replica) stepProbeReply(from shard.ServerID, m *wire.ProbeReply) {
+	if m.Shard != r.options.Shard || m.Server != from {
+		return
+	}
+	self := &wire.Probe{Shard: r.options.Shard, Server: r.options.Server, State: wire.ReplicaInitialised}
+	if err := verdictError(self, m); err != nil {
+		r.fatal(err)
+	}
+}

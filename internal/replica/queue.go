@@ -1,0 +1,171 @@
+package replica
+
+import (
+	"go.etcd.io/raft/v3"
+
+	"raftbank/internal/ledger"
+	"raftbank/internal/wire"
+)
+
+// call names a request of a caller.
+type call struct {
+	server  uint32 // asking server; 0: a client
+	conn    uint64
+	request uint64
+}
+
+// waiter is who waits for one item of a proposal; the zero waiter is nobody.
+type waiter struct {
+	call call
+	item uint32
+	some bool
+}
+
+// proposal is an entry in the making or on its way through the log.
+type proposal struct {
+	commands []ledger.Command
+	waiters  []waiter // one per item, in the entry's order
+	bytes    int
+	prepares int
+}
+
+// slot identifies a proposed entry: one leader per term, one number per entry.
+type slot struct {
+	term, seq uint64
+}
+
+// queue holds proposals before and after they are given to raft.
+type queue struct {
+	open     []*proposal // the last one still grows
+	proposed map[slot]*proposal
+	order    []slot // of proposed, oldest first; may hold slots already applied
+	seq      uint64
+	bytes    int // of proposed
+	prepares int // items of PREPARE in open and proposed
+}
+
+func (q *queue) init() { q.proposed = map[slot]*proposal{} }
+
+func (q *queue) waitingToPropose() bool { return len(q.open) > 0 }
+
+// add appends a command; waiters has one element per item, bytes estimates its size. Commands of
+// one kind that follow each other become one; a proposal is closed at limit bytes.
+func (q *queue) add(c ledger.Command, waiters []waiter, bytes, limit int) {
+	if len(waiters) != c.Items() {
+		panic("replica: one waiter per item")
+	}
+	if len(q.open) == 0 || q.open[len(q.open)-1].bytes+bytes > limit {
+		q.open = append(q.open, &proposal{})
+	}
+	p := q.open[len(q.open)-1]
+	p.bytes += bytes
+	p.waiters = append(p.waiters, waiters...)
+	if c.Kind == ledger.CmdPrepare {
+		p.prepares += len(c.Records)
+		q.prepares += len(c.Records)
+	}
+	if n := len(p.commands); n > 0 && p.commands[n-1].Kind == c.Kind && p.commands[n-1].Settled == c.Settled &&
+		c.Kind != ledger.CmdGenesis {
+		last := &p.commands[n-1]
+		last.Records = append(last.Records, c.Records...)
+		last.Digests = append(last.Digests, c.Digests...)
+		last.Finishes = append(last.Finishes, c.Finishes...)
+		last.Poisons = append(last.Poisons, c.Poisons...)
+		last.Cancels = append(last.Cancels, c.Cancels...)
+		return
+	}
+	p.commands = append(p.commands, c)
+}
+
+// take removes an applied proposal; nil if it is none of this leadership's.
+func (q *queue) take(s slot) *proposal {
+	p, ok := q.proposed[s]
+	if !ok {
+		return nil
+	}
+	delete(q.proposed, s)
+	q.bytes -= p.bytes
+	q.prepares -= p.prepares
+	for len(q.order) > 0 && q.proposed[q.order[0]] == nil {
+		q.order = q.order[1:]
+	}
+	return p
+}
+
+// dropProposed forgets everything on its way through the log and returns who waits for it.
+func (q *queue) dropProposed() []waiter {
+	var ws []waiter
+	for len(q.order) > 0 {
+		ws = append(ws, q.take(q.order[0]).waiters...)
+	}
+	return waitersOf(ws)
+}
+
+// dropUnproposed forgets everything not yet given to raft and returns who waits for it.
+func (q *queue) dropUnproposed() []waiter {
+	var ws []waiter
+	for _, p := range q.open {
+		ws = append(ws, p.waiters...)
+		q.prepares -= p.prepares
+	}
+	q.open = nil
+	return waitersOf(ws)
+}
+
+func waitersOf(ws []waiter) []waiter {
+	kept := ws[:0]
+	for _, w := range ws {
+		if w.some {
+			kept = append(kept, w)
+		}
+	}
+	return kept
+}
+
+// propose gives the open proposals to raft.
+func (r *Replica) propose() {
+	if len(r.queue.open) == 0 {
+		return
+	}
+	if r.lead.part == nil {
+		for _, w := range r.queue.dropUnproposed() {
+			r.answers.status(w.call, wire.StatusNotLeader, "")
+		}
+		return
+	}
+	open := r.queue.open
+	r.queue.open = nil
+	for _, p := range open {
+		r.queue.seq++
+		s := slot{term: r.lead.term, seq: r.queue.seq}
+		data := ledger.EncodeEntry(&ledger.Entry{
+			Proposer: r.id, Seq: s.seq, TimeNs: r.timeNs, Commands: p.commands,
+		})
+		if err := r.rn.Propose(data); err != nil {
+			r.notTaken(p, err)
+			continue
+		}
+		r.counters.proposals++
+		p.bytes = len(data)
+		r.queue.proposed[s] = p
+		r.queue.order = append(r.queue.order, s)
+		r.queue.bytes += p.bytes
+	}
+}
+
+// notTaken answers the waiters of a proposal that raft refused: surely not appended.
+func (r *Replica) notTaken(p *proposal, err error) {
+	r.queue.prepares -= p.prepares
+	status := wire.StatusBusy
+	if err != raft.ErrProposalDropped || r.rn.BasicStatus().LeadTransferee != 0 {
+		status = wire.StatusNotLeader
+	}
+	for _, w := range waitersOf(p.waiters) {
+		r.answers.status(w.call, status, "")
+	}
+	for i := range p.commands {
+		for j := range p.commands[i].Finishes {
+			r.lead.part.Withdrawn(p.commands[i].Finishes[j].ID)
+		}
+	}
+}

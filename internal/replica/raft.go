@@ -1,0 +1,211 @@
+package replica
+
+import (
+	"fmt"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
+	"google.golang.org/protobuf/proto"
+
+	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
+	"raftbank/internal/txn"
+	"raftbank/internal/wire"
+)
+
+// early reports whether a raft message may leave before this turn's write: it promises nothing
+// that the write could lose. Everything else waits, above all votes and acknowledgements.
+func early(t raftpb.MessageType) bool {
+	return t == raftpb.MsgApp || t == raftpb.MsgHeartbeat
+}
+
+func (r *Replica) sendEarly(ms []*raftpb.Message) { r.sendRaft(ms, true) }
+func (r *Replica) sendLate(ms []*raftpb.Message)  { r.sendRaft(ms, false) }
+
+// sendRaft groups messages by receiver, in their order.
+func (r *Replica) sendRaft(ms []*raftpb.Message, wantEarly bool) {
+	groups := make(map[uint64]*wire.Raft, 4)
+	for _, m := range ms {
+		if early(m.GetType()) != wantEarly {
+			continue
+		}
+		data, err := proto.Marshal(m)
+		if err != nil {
+			panic(fmt.Sprintf("replica: marshal %s: %v", m.GetType(), err))
+		}
+		g, ok := groups[m.GetTo()]
+		if !ok {
+			g = &wire.Raft{Shard: r.options.Shard, From: r.id, To: m.GetTo()}
+			groups[m.GetTo()] = g
+			r.out.Sends = append(r.out.Sends, Send{Server: ServerOf(m.GetTo()), Message: g})
+		}
+		g.Messages = append(g.Messages, data)
+	}
+}
+
+// stepRaft takes raft messages of a peer. Those for or from another incarnation are refused.
+func (r *Replica) stepRaft(from shard.ServerID, m *wire.Raft) {
+	if m.Shard != r.options.Shard || m.To != r.id || ServerOf(m.From) != from || !r.isMember(m.From) {
+		r.counters.wrongIncarnation++
+		return
+	}
+	if r.peers.refused(m.From) {
+		return
+	}
+	for _, data := range m.Messages {
+		var msg raftpb.Message
+		if err := proto.Unmarshal(data, &msg); err != nil || msg.GetFrom() != m.From || msg.GetTo() != m.To ||
+			raft.IsLocalMsg(msg.GetType()) || !peerMaySend(&msg) {
+			r.counters.badMessages++
+			continue
+		}
+		// Step's errors concern unknown senders of responses, which isMember has excluded.
+		_ = r.rn.Step(&msg)
+		r.remember(&msg)
+	}
+}
+
+// peerMaySend keeps out message types that replicas of this program never send each other, and
+// contexts that the library would read without checking their length.
+func peerMaySend(m *raftpb.Message) bool {
+	switch m.GetType() {
+	case raftpb.MsgApp, raftpb.MsgAppResp, raftpb.MsgVote, raftpb.MsgVoteResp, raftpb.MsgPreVote,
+		raftpb.MsgPreVoteResp, raftpb.MsgTimeoutNow:
+		return true
+	case raftpb.MsgHeartbeat, raftpb.MsgHeartbeatResp:
+		return len(m.GetContext()) == 0 || len(m.GetContext()) == 8
+	}
+	return false
+}
+
+func (r *Replica) isMember(id uint64) bool {
+	for _, m := range r.options.Members {
+		if m == id {
+			return true
+		}
+	}
+	return false
+}
+
+// leaderServer returns the server that this replica believes to lead, 0 if none.
+func (r *Replica) leaderServer() shard.ServerID {
+	return ServerOf(r.rn.BasicStatus().Lead)
+}
+
+func (r *Replica) leadershipChanged() bool {
+	st := r.rn.BasicStatus()
+	leads := st.RaftState == raft.StateLeader
+	return leads != (r.lead.part != nil) || (leads && st.GetTerm() != r.lead.term)
+}
+
+// followLeadership makes the leader's volatile part appear and vanish with leadership.
+func (r *Replica) followLeadership() {
+	if !r.leadershipChanged() {
+		return
+	}
+	st := r.rn.BasicStatus()
+	if r.lead.part != nil {
+		r.stepDown(st.GetTerm())
+	}
+	if st.RaftState == raft.StateLeader {
+		r.becomeLeader(st.GetTerm())
+	}
+}
+
+func (r *Replica) becomeLeader(term uint64) {
+	r.counters.elections++
+	r.lead = leadership{
+		term: term,
+		part: txn.NewParticipant(r.options.Shard, term, r.options.Keys, r.state, r.options.Timing),
+	}
+	r.event(LevelInfo, "elected leader", "shard", r.options.Shard.String(), "term", term,
+		"prepared", r.state.PreparedCount())
+	if r.state.Genesis() == nil {
+		r.enqueue(ledger.Command{Kind: ledger.CmdGenesis, Genesis: r.genesis()}, []waiter{{}}, 256)
+	}
+}
+
+// stepDown answers everybody who waits: what was proposed may still be committed (LOST), the rest
+// surely was not (NOT_LEADER).
+func (r *Replica) stepDown(term uint64) {
+	r.event(LevelInfo, "lost leadership", "shard", r.options.Shard.String(), "term", r.lead.term, "new_term", term)
+	r.lead = leadership{}
+	for _, w := range r.queue.dropProposed() {
+		r.answers.status(w.call, wire.StatusLost, "")
+	}
+	for _, w := range r.queue.dropUnproposed() {
+		r.answers.status(w.call, wire.StatusNotLeader, "")
+	}
+	for _, op := range r.reads.drop() {
+		r.answers.status(op.call, wire.StatusNotLeader, "")
+	}
+	r.dropSettling()
+}
+
+// genesis is what the first leader proposes.
+func (r *Replica) genesis() *ledger.Genesis {
+	return &ledger.Genesis{
+		Bank:           r.options.Keys.Bank,
+		Shard:          r.options.Shard,
+		Map:            r.smap,
+		Members:        r.options.Members,
+		OpeningBalance: r.options.Topology.OpeningBalance,
+	}
+}
+
+// checkGenesis compares the bank that was opened with this server's configuration.
+func (r *Replica) checkGenesis(g *ledger.Genesis) {
+	const remedy = "start it with the configuration with which the bank was opened, or with another data directory"
+	say := func(what string, config, opened any) {
+		r.fatal(fmt.Errorf("server %s: the configuration says %s %v, but %s was opened with %v: %s",
+			r.options.Server, what, config, r.options.Shard, opened, remedy))
+	}
+	want := r.genesis()
+	switch {
+	case g.Bank != want.Bank:
+		say("bank", fmt.Sprintf("%x", want.Bank), fmt.Sprintf("%x", g.Bank))
+	case g.Shard != want.Shard:
+		say("shard", want.Shard, g.Shard)
+	case !g.Map.Equal(want.Map):
+		say("shard map", want.Map, g.Map)
+	case g.OpeningBalance != want.OpeningBalance:
+		say("opening balance", want.OpeningBalance, g.OpeningBalance)
+	}
+}
+
+// TransferLeadership asks the most advanced healthy follower to take over, if this replica leads.
+func (r *Replica) TransferLeadership() {
+	if !r.IsLeader() {
+		return
+	}
+	var best, match uint64
+	r.rn.WithProgress(func(id uint64, typ raft.ProgressType, pr tracker.Progress) {
+		if id != r.id && typ == raft.ProgressTypePeer && pr.RecentActive && (best == 0 || pr.Match > match) {
+			best, match = id, pr.Match
+		}
+	})
+	if best != 0 {
+		r.rn.TransferLeader(best)
+	}
+}
+
+// quietLogger drops the raft library's log; the replica's events tell what matters. Its panics stay.
+type quietLogger struct{}
+
+func (quietLogger) Debug(...any)            {}
+func (quietLogger) Debugf(string, ...any)   {}
+func (quietLogger) Error(...any)            {}
+func (quietLogger) Errorf(string, ...any)   {}
+func (quietLogger) Info(...any)             {}
+func (quietLogger) Infof(string, ...any)    {}
+func (quietLogger) Warning(...any)          {}
+func (quietLogger) Warningf(string, ...any) {}
+func (quietLogger) Fatal(v ...any)          { panic(fmt.Sprint(v...)) }
+func (quietLogger) Fatalf(f string, v ...any) {
+	panic(fmt.Sprintf(f, v...))
+}
+func (quietLogger) Panic(v ...any) { panic(fmt.Sprint(v...)) }
+func (quietLogger) Panicf(f string, v ...any) {
+	panic(fmt.Sprintf(f, v...))
+}

@@ -1,0 +1,237 @@
+package replica
+
+import (
+	"encoding/binary"
+
+	"go.etcd.io/raft/v3"
+
+	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
+	"raftbank/internal/txn"
+	"raftbank/internal/wire"
+)
+
+// readKind says what a linearizable read is for.
+type readKind uint8
+
+const (
+	readBalance readKind = 1 + iota
+	readInquire          // NONE of a plain inquiry
+	readStatus
+	readSuspect // own YES without a trace: lost data, or only behind?
+)
+
+// readOp waits for a read point.
+type readOp struct {
+	kind     readKind
+	call     call
+	accounts []shard.Account // readBalance
+	items    []uint32        // readInquire, readStatus: positions in the request
+	inquired []txn.Inquiry   // readInquire, parallel to items
+	ids      []ledger.TransferID
+	suspect  txn.Suspect
+}
+
+// readBatch shares one ReadIndex round.
+type readBatch struct {
+	ops    []*readOp
+	point  uint64 // the read index, once known
+	known  bool
+	issued uint64 // tick of the last attempt
+}
+
+// reads holds linearizable reads. Every attempt has a fresh context: reusing one has let a reader
+// take a read point from before its request.
+type reads struct {
+	fresh   []*readOp
+	batches []*readBatch
+	context map[uint64]*readBatch
+	next    uint64
+	waiting int
+}
+
+func (q *reads) init() { q.context = map[uint64]*readBatch{} }
+
+func (q *reads) add(op *readOp) {
+	q.fresh = append(q.fresh, op)
+	q.waiting++
+}
+
+// drop forgets all reads and returns those with a caller.
+func (q *reads) drop() []*readOp {
+	ops := q.fresh
+	for _, b := range q.batches {
+		ops = append(ops, b.ops...)
+	}
+	next := q.next
+	*q = reads{next: next}
+	q.init()
+	kept := ops[:0]
+	for _, op := range ops {
+		if op.kind != readSuspect {
+			kept = append(kept, op)
+		}
+	}
+	return kept
+}
+
+// issueReads asks raft for a read point for all fresh reads at once.
+func (r *Replica) issueReads() {
+	if len(r.reads.fresh) == 0 {
+		return
+	}
+	if r.lead.part == nil {
+		for _, op := range r.reads.drop() {
+			r.answers.status(op.call, wire.StatusNotLeader, "")
+		}
+		return
+	}
+	b := &readBatch{ops: r.reads.fresh}
+	r.reads.fresh = nil
+	r.reads.batches = append(r.reads.batches, b)
+	r.readIndex(b)
+}
+
+func (r *Replica) readIndex(b *readBatch) {
+	r.reads.next++
+	b.issued = r.now
+	r.reads.context[r.reads.next] = b
+	ctx := binary.LittleEndian.AppendUint64(nil, r.reads.next)
+	r.rn.ReadIndex(binary.LittleEndian.AppendUint64(ctx, r.lead.term))
+}
+
+// retryReads asks again, with a fresh context, for batches without an answer.
+func (r *Replica) retryReads() {
+	if r.lead.part == nil {
+		return
+	}
+	for _, b := range r.reads.batches {
+		if !b.known && r.now-b.issued >= readRetryTicks {
+			r.readIndex(b)
+		}
+	}
+}
+
+func (r *Replica) takeReadStates(states []raft.ReadState) {
+	for _, s := range states {
+		if len(s.RequestCtx) != 16 || binary.LittleEndian.Uint64(s.RequestCtx[8:]) != r.lead.term {
+			continue
+		}
+		n := binary.LittleEndian.Uint64(s.RequestCtx)
+		b, ok := r.reads.context[n]
+		delete(r.reads.context, n)
+		if ok && !b.known {
+			b.known, b.point = true, s.Index
+		}
+	}
+}
+
+// serveReads answers every batch whose read point is applied.
+func (r *Replica) serveReads() {
+	applied, _ := r.state.Applied()
+	kept := r.reads.batches[:0]
+	for _, b := range r.reads.batches {
+		if !b.known || b.point > applied {
+			kept = append(kept, b)
+			continue
+		}
+		r.reads.waiting -= len(b.ops)
+		for _, op := range b.ops {
+			r.serveRead(op)
+		}
+		for n, other := range r.reads.context { // order does not show: entries are only deleted
+			if other == b {
+				delete(r.reads.context, n)
+			}
+		}
+	}
+	clear(r.reads.batches[len(kept):])
+	r.reads.batches = kept
+}
+
+// serveRead answers one read at a read point that is applied.
+func (r *Replica) serveRead(op *readOp) {
+	switch op.kind {
+	case readBalance:
+		r.readAccounts(op)
+	case readInquire:
+		for i, q := range op.inquired {
+			w := waiter{call: op.call, item: op.items[i], some: true}
+			if !r.answerKnown(w, q) {
+				r.answers.result(op.call, op.items[i], &ledger.Result{Code: ledger.ResultState, State: ledger.None})
+			}
+		}
+	case readStatus:
+		for i, id := range op.ids {
+			r.answerStatus(op.call, op.items[i], id)
+		}
+	case readSuspect:
+		r.judgeSuspect(op.suspect)
+	default:
+		panic("unreachable: read kind")
+	}
+}
+
+// readAccounts settles what is pending on the accounts at the read point, then answers (section 7).
+func (r *Replica) readAccounts(op *readOp) {
+	var pending []ledger.TransferID
+	for _, a := range op.accounts {
+		pending = append(pending, r.state.PreparedOn(a)...)
+	}
+	if len(pending) == 0 {
+		r.answerBalances(op)
+		return
+	}
+	if r.lead.part == nil {
+		r.answers.status(op.call, wire.StatusNotLeader, "")
+		return
+	}
+	r.settling[r.lead.part.Settle(pending)] = afterSettle{read: op}
+}
+
+func (r *Replica) answerBalances(op *readOp) {
+	reply := r.answers.ok(op.call)
+	for _, a := range op.accounts {
+		reply.Balances = append(reply.Balances, r.balance(a))
+	}
+}
+
+func (r *Replica) balance(a shard.Account) wire.Balance {
+	acc, ok := r.state.Account(a)
+	if !ok {
+		return wire.Balance{Account: a}
+	}
+	return wire.Balance{
+		Account: a, Exists: true, Closed: acc.Closed,
+		DebitsPosted: acc.DebitsPosted, CreditsPosted: acc.CreditsPosted,
+		DebitsPending: acc.DebitsPending, CreditsPending: acc.CreditsPending, CreditLine: acc.CreditLine,
+	}
+}
+
+func (r *Replica) answerStatus(c call, item uint32, id ledger.TransferID) {
+	reply := r.answers.ok(c)
+	o, ok := r.state.Lookup(id)
+	if !ok {
+		reply.Results = append(reply.Results, wire.Result{Item: item, Code: ledger.ResultState})
+		return
+	}
+	epoch := o.VoteEpoch
+	if o.State == ledger.Committed {
+		epoch = o.CommitEpoch
+	}
+	reply.Results = append(reply.Results, wire.Result{
+		Item: item, Code: ledger.ResultState, State: o.State, Reason: o.Reason, Account: o.Account,
+		Available: o.Available, Epoch: epoch, Index: o.Index, Term: o.Term,
+		HasRecord: o.HasRecord, Record: o.Record, Digest: o.Digest,
+	})
+}
+
+// judgeSuspect stops serving if the shard certified a YES that a linearizable state does not hold.
+func (r *Replica) judgeSuspect(s txn.Suspect) {
+	if _, known := r.state.Lookup(s.ID); known {
+		return
+	}
+	r.lead.alarm = "lost data: " + r.options.Shard.String() + " certified a vote for transfer " + s.ID.String() +
+		" that its log does not hold. It serves nothing more; restore a server from before the loss"
+	r.event(LevelError, "lost data", "shard", r.options.Shard.String(), "txn", s.ID.String())
+}

@@ -1,0 +1,294 @@
+package replica
+
+import (
+	"fmt"
+	"slices"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
+	"raftbank/internal/txn"
+	"raftbank/internal/wire"
+)
+
+// Log is the raft log on disk. Append writes one block; its effects must be visible to the
+// raft.Storage methods when it returns. With sync they must be durable. An error is fatal.
+type Log interface {
+	raft.Storage
+	Append(hs *raftpb.HardState, entries []*raftpb.Entry, sync bool) error
+}
+
+// Timing in ticks of the caller (50 ms on a server).
+const (
+	ElectionTicks  = 10 // 500 ms to 1 s, jittered by the library
+	HeartbeatTicks = 1
+	readRetryTicks = 10
+)
+
+// Limits bound what a replica holds for its callers. Zero fields take the defaults.
+type Limits struct {
+	Prepared      int // prepared transfers per shard, default 1,000,000; above: BUSY
+	InflightBytes int // proposed and not yet applied, default 64 MiB; above: BUSY
+	Reads         int // waiting reads and inquiries, default 100,000; above: BUSY
+	Deferred      int // deferred transfers, default 100,000; above: BUSY
+	EntryBytes    int // a proposal is closed at this size, default 1 MiB
+}
+
+func (l Limits) withDefaults() Limits {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&l.Prepared, 1_000_000)
+	def(&l.InflightBytes, 64<<20)
+	def(&l.Reads, 100_000)
+	def(&l.Deferred, 100_000)
+	def(&l.EntryBytes, 1<<20)
+	return l
+}
+
+// Options configure a Replica.
+type Options struct {
+	Server      shard.ServerID
+	Shard       shard.ID
+	Incarnation uint32   // of the data directory
+	Members     []uint64 // founding raft ids, sorted
+	Topology    *shard.Topology
+	Keys        *txn.KeyRing
+	Log         Log
+	Limits      Limits
+	Timing      txn.Timing // zero: txn.DefaultTiming
+	Debug       bool       // emit an event for every PREPARE, vote and FINISH
+	Version     string     // of the program, for status
+}
+
+// RaftID makes the raft id of a server's incarnation.
+func RaftID(s shard.ServerID, incarnation uint32) uint64 {
+	return uint64(s)<<32 | uint64(incarnation)
+}
+
+// ServerOf returns the server of a raft id.
+func ServerOf(raftID uint64) shard.ServerID { return shard.ServerID(raftID >> 32) }
+
+// Send is a message that leaves. Server is a peer; if it is 0, Conn is a client's connection.
+type Send struct {
+	Server  shard.ServerID
+	Conn    uint64
+	Message wire.Message
+}
+
+// Event levels, equal to those of log/slog.
+const (
+	LevelDebug = -4
+	LevelInfo  = 0
+	LevelWarn  = 4
+	LevelError = 8
+)
+
+// Event is something that a log should tell. Attrs alternate keys and values.
+type Event struct {
+	Level int
+	Text  string
+	Attrs []any
+}
+
+// Output is what a turn wants done.
+type Output struct {
+	Sends     []Send
+	HardState *raftpb.HardState // nil: unchanged
+	Entries   []*raftpb.Entry
+	Sync      bool // the write must be durable before Persisted is called
+	Events    []Event
+	Fatal     error // the process must stop: cause and remedy
+}
+
+// Replica is one replica of one shard. One goroutine owns it.
+type Replica struct {
+	options Options
+	id      uint64
+	smap    shard.Map
+	rn      *raft.RawNode
+	state   *ledger.State
+	now     uint64 // ticks
+	timeNs  int64  // last stamp, never decreasing
+	ready   *raft.Ready
+	durable uint64 // last index on this replica's disk
+	// startCommit is the commit index of the HardState at start: until it is applied the replica
+	// is replaying and serves nothing.
+	startCommit uint64
+
+	lead     leadership
+	queue    queue
+	reads    reads
+	answers  answers
+	peers    peerMemory
+	settling map[uint64]afterSettle
+	// guess is the believed leader of each other shard.
+	guess    map[shard.ID]shard.ServerID
+	counters counters
+	out      Output // sends and events gathered for the next Output
+}
+
+// leadership is what a replica holds only while it leads.
+type leadership struct {
+	term uint64
+	part *txn.Participant // nil: not leading
+	// alarm is why the leader stopped serving, if it did.
+	alarm string
+}
+
+// counters are monotonic since the start of the process.
+type counters struct {
+	proposals, transfers, prepares, finishes, poisons, reads, deferred     uint64
+	busy, wrongIncarnation, badMessages, elections, unknownHere, inquiries uint64
+}
+
+// New returns a replica over a log, with nothing applied: committed entries come out of its first
+// turns. Errors: what raft finds wrong with the log.
+func New(o Options) (*Replica, error) {
+	if o.Timing == (txn.Timing{}) {
+		o.Timing = txn.DefaultTiming
+	}
+	o.Limits = o.Limits.withDefaults()
+	r := &Replica{
+		options:  o,
+		id:       RaftID(o.Server, o.Incarnation),
+		smap:     o.Topology.Map(),
+		state:    ledger.New(o.Shard),
+		settling: map[uint64]afterSettle{},
+		guess:    map[shard.ID]shard.ServerID{},
+	}
+	r.queue.init()
+	r.reads.init()
+	r.answers.init()
+	r.peers.init()
+	if !slices.Contains(o.Members, r.id) {
+		return nil, fmt.Errorf("server %s (incarnation %d) is not a member of %s", o.Server, o.Incarnation, o.Shard)
+	}
+	hs, _, err := o.Log.InitialState()
+	if err != nil {
+		return nil, fmt.Errorf("read the log's initial state: %w", err)
+	}
+	r.startCommit = hs.GetCommit()
+	if r.durable, err = o.Log.LastIndex(); err != nil {
+		return nil, fmt.Errorf("read the log's last index: %w", err)
+	}
+	r.rn, err = raft.NewRawNode(&raft.Config{
+		ID:                        r.id,
+		ElectionTick:              ElectionTicks,
+		HeartbeatTick:             HeartbeatTicks,
+		Storage:                   o.Log,
+		MaxSizePerMsg:             1 << 20,
+		MaxCommittedSizePerReady:  8 << 20,
+		MaxInflightMsgs:           256,
+		MaxInflightBytes:          64 << 20,
+		CheckQuorum:               true,
+		PreVote:                   true,
+		ReadOnlyOption:            raft.ReadOnlySafe,
+		Logger:                    quietLogger{},
+		DisableProposalForwarding: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start raft for %s: %w", o.Shard, err)
+	}
+	return r, nil
+}
+
+// Tick advances all timers by one tick.
+func (r *Replica) Tick() {
+	r.now++
+	r.rn.Tick()
+	if r.lead.part != nil {
+		r.lead.part.Tick()
+	}
+	r.retryReads()
+}
+
+// IsLeader reports whether this replica believes to lead its shard.
+func (r *Replica) IsLeader() bool { return r.rn.BasicStatus().RaftState == raft.StateLeader }
+
+// Replaying reports whether the replica is still applying what was committed before it started.
+func (r *Replica) Replaying() bool {
+	applied, _ := r.state.Applied()
+	return applied < r.startCommit
+}
+
+// HasWork reports whether a turn would do anything.
+func (r *Replica) HasWork() bool {
+	return r.rn.HasReady() || r.queue.waitingToPropose() || len(r.reads.fresh) > 0 ||
+		len(r.answers.order) > 0 || len(r.out.Sends) > 0 || len(r.out.Events) > 0 || r.out.Fatal != nil ||
+		(r.lead.part != nil && r.lead.part.HasEffects()) || r.leadershipChanged()
+}
+
+// Turn coalesces everything stepped since the last one. nowNs is the wall clock in Unix
+// nanoseconds, for display alone. See the package comment for what must follow.
+func (r *Replica) Turn(nowNs int64) Output {
+	if r.ready != nil {
+		panic("replica: Turn before Persisted")
+	}
+	r.timeNs = max(r.timeNs, nowNs)
+	r.followLeadership()
+	r.drainParticipant()
+	r.propose()
+	r.issueReads()
+	var out Output
+	if r.rn.HasReady() {
+		rd := r.rn.Ready()
+		r.ready = &rd
+		r.sendEarly(rd.Messages)
+		if len(rd.Entries) > 0 {
+			r.durable = min(r.durable, rd.Entries[0].GetIndex()-1)
+		}
+		r.applyUpTo(r.durable)
+		r.takeReadStates(rd.ReadStates)
+		if !raft.IsEmptyHardState(rd.HardState) {
+			out.HardState = rd.HardState
+		}
+		out.Entries, out.Sync = rd.Entries, rd.MustSync
+	}
+	r.serveReads()
+	return r.gather(out)
+}
+
+// Persisted ends the turn after its write.
+func (r *Replica) Persisted() Output {
+	if r.ready == nil {
+		return Output{}
+	}
+	rd := r.ready
+	if n := len(rd.Entries); n > 0 {
+		r.durable = rd.Entries[n-1].GetIndex()
+	}
+	r.applyUpTo(r.durable)
+	r.sendLate(rd.Messages)
+	r.ready = nil
+	r.rn.Advance(*rd)
+	r.followLeadership()
+	r.serveReads()
+	return r.gather(Output{})
+}
+
+// gather moves answers, sends and events into the output.
+func (r *Replica) gather(out Output) Output {
+	r.flushAnswers()
+	out.Sends, out.Events, out.Fatal = r.out.Sends, r.out.Events, r.out.Fatal
+	r.out = Output{}
+	return out
+}
+
+func (r *Replica) event(level int, text string, attrs ...any) {
+	r.out.Events = append(r.out.Events, Event{Level: level, Text: text, Attrs: attrs})
+}
+
+// fatal stops the process; the first cause counts.
+func (r *Replica) fatal(err error) {
+	if r.out.Fatal == nil {
+		r.out.Fatal = err
+	}
+}
+
+// CloseConn forgets a client's connection: answers to it are dropped.
+func (r *Replica) CloseConn(conn uint64) { r.answers.close(conn) }

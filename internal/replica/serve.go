@@ -1,0 +1,403 @@
+package replica
+
+import (
+	"fmt"
+	"slices"
+
+	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
+	"raftbank/internal/wire"
+)
+
+// StepPeer takes a message of another server. The transport has authenticated the sender.
+func (r *Replica) StepPeer(from shard.ServerID, m wire.Message) {
+	switch m := m.(type) {
+	case *wire.Raft:
+		r.stepRaft(from, m)
+	case *wire.Probe:
+		r.stepProbe(from, m)
+	case *wire.ProbeReply:
+		r.stepProbeReply(from, m)
+	case *wire.InquireRequest:
+		c := call{server: uint32(from), request: m.Request}
+		if r.admit(c, &m.Header) {
+			r.inquire(c, m)
+		}
+	case *wire.Reply:
+		r.stepInquiryReply(from, m)
+	default:
+		r.counters.badMessages++
+	}
+}
+
+// StepClient takes a request of a client's connection.
+func (r *Replica) StepClient(conn uint64, m wire.Message) {
+	switch m := m.(type) {
+	case *wire.TransferRequest:
+		r.with(conn, &m.Header, func(c call) { r.transfers(c, m) })
+	case *wire.PrepareRequest:
+		r.with(conn, &m.Header, func(c call) { r.prepares(c, m) })
+	case *wire.FinishRequest:
+		r.with(conn, &m.Header, func(c call) { r.finish(c, m) })
+	case *wire.InquireRequest:
+		r.with(conn, &m.Header, func(c call) { r.inquire(c, m) })
+	case *wire.StatusRequest:
+		r.with(conn, &m.Header, func(c call) { r.status(c, m) })
+	case *wire.CancelRequest:
+		r.with(conn, &m.Header, func(c call) { r.cancel(c, m) })
+	case *wire.BalanceRequest:
+		r.with(conn, &m.Header, func(c call) { r.balances(c, m) })
+	case *wire.AdminRequest:
+		r.admin(call{conn: conn, request: m.Request}, m)
+	default:
+		r.counters.badMessages++
+	}
+}
+
+func (r *Replica) with(conn uint64, h *wire.Header, serve func(call)) {
+	c := call{conn: conn, request: h.Request}
+	if r.admit(c, h) {
+		serve(c)
+	}
+}
+
+// admit answers requests that this replica cannot serve at all.
+func (r *Replica) admit(c call, h *wire.Header) bool {
+	switch {
+	case h.Shard != r.options.Shard || h.Epoch != r.smap.Epoch():
+		r.answers.status(c, wire.StatusWrongShard, fmt.Sprintf("server %s serves %s at map epoch %d, not %s at epoch %d",
+			r.options.Server, r.options.Shard, r.smap.Epoch(), h.Shard, h.Epoch))
+	case r.lead.alarm != "":
+		r.answers.status(c, wire.StatusNotReady, r.lead.alarm)
+	case r.Replaying():
+		applied, _ := r.state.Applied()
+		r.answers.status(c, wire.StatusNotReady, fmt.Sprintf("server %s is replaying its log: %d of %d entries",
+			r.options.Server, applied, r.startCommit))
+	default:
+		return true
+	}
+	return false
+}
+
+// leading answers NOT_LEADER unless this replica leads.
+func (r *Replica) leading(c call) bool {
+	r.followLeadership()
+	if r.lead.part == nil {
+		r.answers.status(c, wire.StatusNotLeader, "")
+		return false
+	}
+	return true
+}
+
+// room answers BUSY over a bound. Nothing of the request has been taken then.
+func (r *Replica) room(c call, prepares int) bool {
+	l := &r.options.Limits
+	switch {
+	case r.queue.bytes > l.InflightBytes:
+		r.counters.busy++
+		r.answers.status(c, wire.StatusBusy, "too much is on its way through the log")
+	case prepares > 0 && r.state.PreparedCount()+r.queue.prepares+prepares > l.Prepared:
+		r.counters.busy++
+		r.answers.status(c, wire.StatusBusy, "too many prepared transfers")
+	default:
+		return true
+	}
+	return false
+}
+
+// participants returns the shards of the record's accounts, sorted; accounts that no shard holds
+// have none.
+func (r *Replica) participants(rec *ledger.Record) []shard.ID {
+	var parts []shard.ID
+	if s, ok := r.smap.Shard(rec.Debit); ok {
+		parts = append(parts, s)
+	}
+	if s, ok := r.smap.Shard(rec.Credit); ok && !slices.Contains(parts, s) {
+		parts = append(parts, s)
+	}
+	slices.Sort(parts)
+	return parts
+}
+
+// route says whether a record may go into this shard's log as cross-shard or one-shard transfer.
+type route uint8
+
+const (
+	routeHere route = iota
+	routeElsewhere
+	routeNoAccount // an account that no shard holds: refused before the log, without a trace
+	routeBad       // structurally invalid
+)
+
+func (r *Replica) route(rec *ledger.Record, cross bool) (route, ledger.Reason) {
+	if reason := ledger.CheckRecord(rec); reason != ledger.ReasonNone {
+		return routeBad, reason
+	}
+	_, debitOK := r.smap.Shard(rec.Debit)
+	_, creditOK := r.smap.Shard(rec.Credit)
+	if !debitOK || !creditOK {
+		return routeNoAccount, ledger.ReasonNoAccount
+	}
+	parts := r.participants(rec)
+	if !slices.Contains(parts, r.options.Shard) || (len(parts) > 1) != cross {
+		return routeElsewhere, ledger.ReasonNone
+	}
+	return routeHere, ledger.ReasonNone
+}
+
+// routeAll checks every record before any is taken, so that a request is refused as a whole.
+func (r *Replica) routeAll(c call, recs []ledger.Record, cross bool) bool {
+	if len(recs) > wire.MaxBatch {
+		r.answers.status(c, wire.StatusBadRequest, fmt.Sprintf("%d records in one request: at most %d", len(recs), wire.MaxBatch))
+		return false
+	}
+	for i := range recs {
+		switch to, reason := r.route(&recs[i], cross); to {
+		case routeHere:
+		case routeElsewhere:
+			r.answers.status(c, wire.StatusWrongShard, fmt.Sprintf("transfer %s from %s to %s does not belong to %s in this form",
+				recs[i].ID, recs[i].Debit, recs[i].Credit, r.options.Shard))
+			return false
+		case routeNoAccount, routeBad:
+			r.answers.status(c, wire.StatusBadRequest, fmt.Sprintf("transfer %s: %s", recs[i].ID, reason))
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Replica) transfers(c call, m *wire.TransferRequest) {
+	if !r.leading(c) || !r.routeAll(c, m.Records, false) || !r.room(c, 0) {
+		return
+	}
+	r.counters.transfers += uint64(len(m.Records))
+	fresh := m.Records[:0:0]
+	ws := make([]waiter, 0, len(m.Records))
+	for i := range m.Records {
+		if o, known := r.state.Lookup(m.Records[i].ID); known {
+			r.answers.result(c, uint32(i), recorded(&o, &m.Records[i], ledger.Digest{}))
+			continue
+		}
+		fresh = append(fresh, m.Records[i])
+		ws = append(ws, waiter{call: c, item: uint32(i), some: true})
+	}
+	if len(fresh) > 0 {
+		r.enqueue(ledger.Command{Kind: ledger.CmdTransfer, Records: fresh}, ws, ledger.RecordSize*len(fresh))
+	}
+}
+
+func (r *Replica) prepares(c call, m *wire.PrepareRequest) {
+	if !r.leading(c) || !r.routeAll(c, m.Records, true) || !r.room(c, len(m.Records)) {
+		return
+	}
+	if len(m.Digests) != len(m.Records) {
+		r.answers.status(c, wire.StatusBadRequest, "one digest per record")
+		return
+	}
+	for i := range m.Records {
+		if ledger.DigestOf(m.Records[i]) != m.Digests[i] {
+			r.answers.status(c, wire.StatusBadRequest, fmt.Sprintf("transfer %s: digest does not match its record", m.Records[i].ID))
+			return
+		}
+	}
+	r.counters.prepares += uint64(len(m.Records))
+	var cmd ledger.Command
+	var ws []waiter
+	for i := range m.Records {
+		rec := &m.Records[i]
+		if r.options.Debug {
+			r.event(LevelDebug, "prepare", "txn", rec.ID.String(), "shard", r.options.Shard.String(),
+				"from", rec.Debit.String(), "to", rec.Credit.String(), "amount", rec.Amount.String())
+		}
+		w := waiter{call: c, item: uint32(i), some: true}
+		if o, known := r.state.Lookup(rec.ID); known {
+			r.answerVote(w, rec.ID, m.Digests[i], recorded(&o, rec, m.Digests[i]), r.participants(rec))
+			continue
+		}
+		cmd.Records = append(cmd.Records, *rec)
+		cmd.Digests = append(cmd.Digests, m.Digests[i])
+		ws = append(ws, w)
+	}
+	if len(ws) > 0 {
+		cmd.Kind = ledger.CmdPrepare
+		r.enqueue(cmd, ws, (ledger.RecordSize+32)*len(ws))
+	}
+}
+
+// recorded answers from the outcome table: outcomes are permanent, so no log entry is needed. For
+// a cross-shard transfer the content is compared by digest, else by record.
+func recorded(o *ledger.Outcome, rec *ledger.Record, d ledger.Digest) *ledger.Result {
+	same := o.Wildcard
+	switch {
+	case same:
+	case o.HasRecord && rec != nil:
+		same = o.Record == *rec
+	case o.HasRecord:
+		same = ledger.DigestOf(o.Record) == d
+	case rec != nil:
+		same = ledger.DigestOf(*rec) == o.Digest
+	default:
+		same = o.Digest == d
+	}
+	if !same {
+		return &ledger.Result{Code: ledger.ResultConflict, Reason: ledger.ReasonIDConflict, Index: o.Index, Term: o.Term}
+	}
+	epoch := o.VoteEpoch
+	if o.State == ledger.Committed {
+		epoch = o.CommitEpoch
+	}
+	return &ledger.Result{
+		Code: ledger.ResultState, State: o.State, Reason: o.Reason, Account: o.Account, Available: o.Available,
+		Epoch: epoch, Index: o.Index, Term: o.Term,
+	}
+}
+
+// finish takes certified facts. They are answered at once: recovery guards what they enable.
+func (r *Replica) finish(c call, m *wire.FinishRequest) {
+	if !r.leading(c) {
+		return
+	}
+	r.lead.part.Facts(m.Blocks)
+	r.answers.ok(c)
+}
+
+// answerKnown answers an inquiry whose id this replica knows. Outcomes and votes are permanent, so
+// any replica may.
+func (r *Replica) answerKnown(w waiter, q wire.Inquiry) bool {
+	o, known := r.state.Lookup(q.ID)
+	if !known {
+		return false
+	}
+	r.answerVote(w, q.ID, q.Digest, recorded(&o, nil, q.Digest), q.Participants)
+	return true
+}
+
+func (r *Replica) inquire(c call, m *wire.InquireRequest) {
+	if len(m.Items) > wire.MaxBatch {
+		r.answers.status(c, wire.StatusBadRequest, fmt.Sprintf("%d inquiries in one request: at most %d", len(m.Items), wire.MaxBatch))
+		return
+	}
+	reason := m.Reason
+	if reason != ledger.ReasonCancelled {
+		reason = ledger.ReasonTimedOut
+	}
+	r.followLeadership()
+	op := &readOp{kind: readInquire, call: c}
+	cmd := ledger.Command{Kind: ledger.CmdPoison}
+	var ws []waiter
+	for i, q := range m.Items {
+		w := waiter{call: c, item: uint32(i), some: true}
+		switch {
+		case r.answerKnown(w, q):
+		case r.lead.part == nil:
+			// Only a linearizable "none" means anything.
+			r.answers.status(c, wire.StatusNotLeader, "")
+		case !m.Poison:
+			op.items, op.inquired = append(op.items, uint32(i)), append(op.inquired, q)
+		case !slices.Contains(q.Participants, r.options.Shard):
+			r.answers.status(c, wire.StatusBadRequest, fmt.Sprintf("transfer %s: %s is no participant", q.ID, r.options.Shard))
+		default:
+			cmd.Poisons = append(cmd.Poisons, ledger.Poison{ID: q.ID, Digest: q.Digest, Reason: reason})
+			ws = append(ws, w)
+		}
+	}
+	if len(op.items) > 0 && r.roomToRead(c) {
+		r.reads.add(op)
+	}
+	if len(ws) > 0 && r.room(c, 0) {
+		r.counters.poisons += uint64(len(ws))
+		r.enqueue(cmd, ws, 64*len(ws))
+	}
+}
+
+func (r *Replica) roomToRead(c call) bool {
+	if r.reads.waiting < r.options.Limits.Reads {
+		r.counters.reads++
+		return true
+	}
+	r.counters.busy++
+	r.answers.status(c, wire.StatusBusy, "too many reads wait")
+	return false
+}
+
+func (r *Replica) status(c call, m *wire.StatusRequest) {
+	if len(m.IDs) > wire.MaxBatch {
+		r.answers.status(c, wire.StatusBadRequest, fmt.Sprintf("%d ids in one request: at most %d", len(m.IDs), wire.MaxBatch))
+		return
+	}
+	if !r.leading(c) || !r.roomToRead(c) {
+		return
+	}
+	op := &readOp{kind: readStatus, call: c, ids: m.IDs}
+	for i := range m.IDs {
+		op.items = append(op.items, uint32(i))
+	}
+	r.reads.add(op)
+}
+
+func (r *Replica) cancel(c call, m *wire.CancelRequest) {
+	if len(m.IDs) > wire.MaxBatch {
+		r.answers.status(c, wire.StatusBadRequest, fmt.Sprintf("%d ids in one request: at most %d", len(m.IDs), wire.MaxBatch))
+		return
+	}
+	if slices.ContainsFunc(m.IDs, ledger.TransferID.IsZero) {
+		r.answers.status(c, wire.StatusBadRequest, "a transfer id is zero")
+		return
+	}
+	if !r.leading(c) || !r.room(c, 0) {
+		return
+	}
+	ws := make([]waiter, len(m.IDs))
+	for i := range ws {
+		ws[i] = waiter{call: c, item: uint32(i), some: true}
+	}
+	if len(ws) > 0 {
+		r.enqueue(ledger.Command{Kind: ledger.CmdCancel, Cancels: slices.Clone(m.IDs)}, ws, 16*len(ws))
+	}
+}
+
+func (r *Replica) balances(c call, m *wire.BalanceRequest) {
+	if len(m.Accounts) > wire.MaxBatch {
+		r.answers.status(c, wire.StatusBadRequest, fmt.Sprintf("%d accounts in one request: at most %d", len(m.Accounts), wire.MaxBatch))
+		return
+	}
+	op := &readOp{kind: readBalance, call: c, accounts: m.Accounts}
+	if !m.Strong {
+		r.answerBalances(op)
+		return
+	}
+	if r.leading(c) && r.roomToRead(c) {
+		r.reads.add(op)
+	}
+}
+
+// stepInquiryReply takes another shard's answer to this leader's inquiry.
+func (r *Replica) stepInquiryReply(from shard.ServerID, m *wire.Reply) {
+	_, cluster, ok := r.options.Topology.Server(from)
+	if !ok || r.lead.part == nil {
+		return
+	}
+	if m.Leader != 0 {
+		r.guess[cluster.Shard] = m.Leader
+	}
+	ids, asked, ok := r.lead.part.Asked(m.Request)
+	if !ok || asked != cluster.Shard {
+		return
+	}
+	switch m.Status {
+	case wire.StatusOK:
+		for i := range m.Results {
+			res := &m.Results[i]
+			if res.Code == ledger.ResultState && res.State == ledger.None && int(res.Item) < len(ids) {
+				r.lead.part.Undecided(m.Request, ids[res.Item])
+			}
+		}
+		r.lead.part.Facts(m.Blocks)
+	case wire.StatusNotLeader:
+		// A broadcast reaches the leader anyway; after a wrong guess ask again at once.
+		if m.Leader != 0 && m.Leader != from {
+			r.lead.part.Reask(m.Request)
+		}
+	default:
+	}
+}
