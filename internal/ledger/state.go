@@ -1,59 +1,170 @@
 package ledger
 
 import (
-	"math/big"
-
+	"raftbank/internal/invariant"
 	"raftbank/internal/shard"
 )
 
-// HashPoint is what replicas compare: equal index means equal state hash and equal chain.
-type HashPoint struct {
-	Index uint64
-	State uint64
-	Chain [32]byte
+// State is the replicated state of one shard. One goroutine owns it.
+type State struct {
+	shard   shard.ID
+	genesis *Genesis // nil until it is applied
+	// index and term are of the last applied entry.
+	index, term uint64
+	// timeNs is the latest time seen: rows never go back in time, whatever the leaders' clocks do.
+	timeNs   int64
+	accounts accounts
+	prepared preparedSet
+	history  History
+	ids      Index
+	chain    chain
+
+	// item is the position in the entry that is being applied.
+	item uint32
+	// row is where known reads to, and where rows are built: State allocates none per transfer.
+	row Row
 }
 
-// State is the replicated state of one shard.
-type State struct{ id shard.ID }
+// New returns the state of a shard before its first entry, with history and index in memory.
+func New(id shard.ID) *State { return NewOn(id, &memoryHistory{}, memoryIndex{}) }
 
-// New returns the state of a shard before its first entry.
-func New(id shard.ID) *State { return &State{id: id} }
+// NewOn is New with the given, empty, history and index.
+func NewOn(id shard.ID, h History, x Index) *State {
+	return &State{shard: id, prepared: newPreparedSet(), history: h, ids: x}
+}
 
-func (s *State) Apply(index, term uint64, e *Entry) []Result { panic("wip") }
+// Apply applies the entry at a raft index and returns one result per item, in order of commands
+// and items. Indexes come without gaps, Skip included. It never fails: what a client can cause is
+// answered by a Result.
+func (s *State) Apply(index, term uint64, e *Entry) []Result {
+	return s.ApplyEncoded(index, term, e, EncodeEntry(e))
+}
 
-// ApplyEncoded is Apply for a caller that has the entry's bytes at hand: data must be the encoding of e.
-func (s *State) ApplyEncoded(index, term uint64, e *Entry, data []byte) []Result { panic("wip") }
-func (s *State) Applied() (index, term uint64)                                  { panic("wip") }
-func (s *State) Skip(index, term uint64)                                        { panic("wip") }
-func (s *State) Shard() shard.ID                                                { return s.id }
-func (s *State) Genesis() *Genesis                                              { panic("wip") }
-func (s *State) Lookup(id TransferID) (Outcome, bool)                           { panic("wip") }
-func (s *State) Account(a shard.Account) (Account, bool)                        { panic("wip") }
-func (s *State) Participants(r *Record) ([]shard.ID, bool)                      { panic("wip") }
-func (s *State) PreparedCount() int                                             { panic("wip") }
-func (s *State) Prepared() []TransferID                                         { panic("wip") }
-func (s *State) PreparedOn(a shard.Account) []TransferID                        { panic("wip") }
-func (s *State) Rows(from uint64, n int) []Row                                  { panic("wip") }
-func (s *State) RowCount() uint64                                               { panic("wip") }
-func (s *State) RowsOf(id TransferID) []Row                                     { panic("wip") }
-func (s *State) Hash() uint64                                                   { panic("wip") }
-func (s *State) Chain() (crc uint32, sum [32]byte)                              { panic("wip") }
-func (s *State) Hashes() []HashPoint                                            { panic("wip") }
-func (s *State) Total() *big.Int                                                { panic("wip") }
-func (s *State) Negative() int                                                  { panic("wip") }
-func (s *State) Encode() []byte                                                 { panic("wip") }
+// ApplyEncoded is Apply for a caller that has the entry's bytes at hand, as a replica has: data
+// must be what EncodeEntry returns for e. The bytes are not kept.
+func (s *State) ApplyEncoded(index, term uint64, e *Entry, data []byte) []Result {
+	s.begin(index, term)
+	s.timeNs = max(s.timeNs, e.TimeNs)
+	items := 0
+	for i := range e.Commands {
+		items += e.Commands[i].Items()
+	}
+	results := make([]Result, 0, items)
+	s.item = 0
+	for i := range e.Commands {
+		results = s.applyCommand(&e.Commands[i], results)
+	}
+	invariant.Check(len(results) == items, "one result per item")
+	s.end(data, results)
+	return results
+}
 
-// Decode reads what Encode wrote.
-func Decode(b []byte) (*State, error) { panic("wip") }
+// Skip advances the applied index over an entry without payload: raft's empty entry of a new term,
+// or a change of membership.
+func (s *State) Skip(index, term uint64) {
+	s.begin(index, term)
+	s.end(nil, nil)
+}
 
-// Spendable returns what the account may still spend.
-func (a Account) Spendable() Amount { panic("wip") }
+func (s *State) begin(index, term uint64) {
+	if index != s.index+1 && s.index != 0 || index == 0 || term < s.term {
+		invariant.Fail("apply index=%d term=%d after index=%d term=%d", index, term, s.index, s.term)
+	}
+	s.index, s.term = index, term
+}
 
-// Balance returns credits posted - debits posted.
-func (a Account) Balance() *big.Int { panic("wip") }
+func (s *State) end(data []byte, results []Result) {
+	s.chain.extend(s.index, s.term, data, results)
+	if s.index%pointEvery == 0 {
+		s.chain.note(s.index, s.accounts.hash)
+	}
+}
 
-// EncodeEntry encodes.
-func EncodeEntry(e *Entry) []byte { panic("wip") }
+func (s *State) applyCommand(c *Command, results []Result) []Result {
+	switch c.Kind {
+	case CmdGenesis:
+		results = s.answer(results, s.applyGenesis(c.Genesis))
+	case CmdTransfer:
+		for i := range c.Records {
+			results = s.answer(results, s.applyTransfer(&c.Records[i], c.Settled))
+		}
+	case CmdPrepare:
+		invariant.Check(len(c.Digests) == len(c.Records), "prepare: digests are parallel to records")
+		for i := range c.Records {
+			results = s.answer(results, s.applyPrepare(&c.Records[i], &c.Digests[i], c.Settled))
+		}
+	case CmdFinish:
+		for i := range c.Finishes {
+			results = s.answer(results, s.applyFinish(&c.Finishes[i]))
+		}
+	case CmdPoison:
+		for i := range c.Poisons {
+			results = s.answer(results, s.applyPoison(&c.Poisons[i]))
+		}
+	case CmdCancel:
+		for i := range c.Cancels {
+			results = s.answer(results, s.applyCancel(c.Cancels[i]))
+		}
+	default:
+		panic("unreachable: command kind")
+	}
+	return results
+}
 
-// DecodeEntry decodes.
-func DecodeEntry(b []byte) (*Entry, error) { panic("wip") }
+// answer appends the result of the current item and goes on to the next.
+func (s *State) answer(results []Result, r Result) []Result {
+	s.item++
+	return append(results, r)
+}
+
+// applyGenesis opens the shard's accounts. What does not fit this shard changes nothing, on every
+// replica alike; the node compares GENESIS with its configuration and refuses to serve.
+func (s *State) applyGenesis(g *Genesis) Result {
+	r, ok := g.Map.Range(g.Shard)
+	if s.genesis != nil || g.Shard != s.shard || !ok || r.Len() > shard.MaxAccounts {
+		invariant.Sometimes("ledger: genesis without effect")
+		return Result{Code: ResultNoEffect}
+	}
+	own := *g
+	own.Members = append([]uint64(nil), g.Members...)
+	s.genesis = &own
+	sum := s.accounts.open(s.shard, r, g.OpeningBalance)
+	s.row = Row{
+		Kind: RowGenesis, State: Committed,
+		Record: Record{Debit: s.shard.Equity(), Amount: sum, Currency: DefaultCurrency},
+	}
+	s.record()
+	return s.outcome(&s.row)
+}
+
+// known reads the newest row of an id into s.row.
+func (s *State) known(id TransferID) (*Row, bool) {
+	position, ok := s.ids.Get(id)
+	if !ok {
+		return nil, false
+	}
+	s.history.Read(position, &s.row)
+	invariant.Check(s.row.Record.ID == id, "the index points at the row of another transfer")
+	return &s.row, true
+}
+
+// record completes s.row with where and when, and appends it to history and index.
+func (s *State) record() {
+	r := &s.row
+	r.Position, r.Index, r.Term = s.history.Len(), s.index, s.term
+	r.Item, r.TimeNs = s.item, s.timeNs
+	position := s.history.Append(r)
+	invariant.Check(position == r.Position, "history appends at its end")
+	if r.Kind != RowGenesis {
+		s.ids.Put(r.Record.ID, position)
+	}
+}
+
+// outcome is the answer that a row gives, now and to every retry.
+func (s *State) outcome(r *Row) Result {
+	return Result{
+		Code: ResultState, State: r.State, Reason: r.Reason,
+		Account: r.Account, Available: r.Available,
+		Epoch: r.Epoch, Index: r.Index, Term: r.Term,
+	}
+}

@@ -1,0 +1,245 @@
+package ledger
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"raftbank/internal/invariant"
+	"raftbank/internal/shard"
+)
+
+// entryVersion is the first byte of every encoded entry.
+const entryVersion = 1
+
+// Sizes in bytes of encoded parts.
+const (
+	entryHeaderSize   = 1 + 8 + 8 + 8 + 4
+	commandHeaderSize = 1 + 1 + 4
+	digestSize        = 32
+	finishSize        = 16 + digestSize + 1 + 1 + 2 // before its facts
+	factSize          = 4 + 1 + 4
+	poisonSize        = 16 + digestSize + 1
+	cancelSize        = 16
+	genesisSize       = 16 + 4 + 8 + 4 + 4 + 4 // before map parts and members
+	partSize          = 4 + 8 + 8
+	memberSize        = 8
+)
+
+// MaxFacts bounds the facts of one Finish.
+const MaxFacts = 1<<16 - 1
+
+// ErrBadEntry is wrapped by every error of DecodeEntry.
+var ErrBadEntry = errors.New("not a ledger entry")
+
+// EncodeEntry returns the entry's bytes for the log. Equal entries have equal bytes.
+//
+// Layout, little endian: version 1, proposer 8, seq 8, time 8, number of commands 4; then each
+// command: kind 1, settled 1, number of items 4, items.
+func EncodeEntry(e *Entry) []byte {
+	size := entryHeaderSize
+	for i := range e.Commands {
+		size += commandHeaderSize + e.Commands[i].Items()*(RecordSize+digestSize)
+	}
+	b := make([]byte, 0, size)
+	b = append(b, entryVersion)
+	b = binary.LittleEndian.AppendUint64(b, e.Proposer)
+	b = binary.LittleEndian.AppendUint64(b, e.Seq)
+	b = binary.LittleEndian.AppendUint64(b, uint64(e.TimeNs))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(e.Commands)))
+	for i := range e.Commands {
+		b = e.Commands[i].appendTo(b)
+	}
+	return b
+}
+
+func (c *Command) appendTo(b []byte) []byte {
+	b = append(b, byte(c.Kind), flag(c.Settled))
+	b = binary.LittleEndian.AppendUint32(b, uint32(c.Items()))
+	switch c.Kind {
+	case CmdGenesis:
+		b = c.Genesis.appendTo(b)
+	case CmdTransfer:
+		for i := range c.Records {
+			b = c.Records[i].AppendTo(b)
+		}
+	case CmdPrepare:
+		invariant.Check(len(c.Digests) == len(c.Records), "prepare: digests are parallel to records")
+		for i := range c.Records {
+			b = c.Records[i].AppendTo(b)
+			b = append(b, c.Digests[i][:]...)
+		}
+	case CmdFinish:
+		for i := range c.Finishes {
+			b = c.Finishes[i].appendTo(b)
+		}
+	case CmdPoison:
+		for i := range c.Poisons {
+			b = append(b, c.Poisons[i].ID[:]...)
+			b = append(b, c.Poisons[i].Digest[:]...)
+			b = append(b, byte(c.Poisons[i].Reason))
+		}
+	case CmdCancel:
+		for i := range c.Cancels {
+			b = append(b, c.Cancels[i][:]...)
+		}
+	default:
+		panic("unreachable: command kind")
+	}
+	return b
+}
+
+func (f *Finish) appendTo(b []byte) []byte {
+	invariant.Check(len(f.Facts) <= MaxFacts, "finish: too many facts")
+	b = append(b, f.ID[:]...)
+	b = append(b, f.Digest[:]...)
+	b = append(b, flag(f.Commit), byte(f.Reason))
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(f.Facts)))
+	for _, fact := range f.Facts {
+		b = binary.LittleEndian.AppendUint32(b, uint32(fact.Shard))
+		b = append(b, byte(fact.Fact))
+		b = binary.LittleEndian.AppendUint32(b, fact.Epoch)
+	}
+	return b
+}
+
+func (g *Genesis) appendTo(b []byte) []byte {
+	b = append(b, g.Bank[:]...)
+	b = binary.LittleEndian.AppendUint32(b, uint32(g.Shard))
+	b = binary.LittleEndian.AppendUint64(b, g.OpeningBalance)
+	b = binary.LittleEndian.AppendUint32(b, g.Map.Epoch())
+	parts := g.Map.Assignments()
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(parts)))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(g.Members)))
+	for _, p := range parts {
+		b = binary.LittleEndian.AppendUint32(b, uint32(p.Shard))
+		b = binary.LittleEndian.AppendUint64(b, uint64(p.Range.First))
+		b = binary.LittleEndian.AppendUint64(b, uint64(p.Range.Last))
+	}
+	for _, m := range g.Members {
+		b = binary.LittleEndian.AppendUint64(b, m)
+	}
+	return b
+}
+
+func flag(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
+}
+
+// DecodeEntry reads what EncodeEntry wrote, and only that: it accepts no second encoding of an
+// entry. Any input is safe; what it allocates is bounded by the input's length. Errors wrap ErrBadEntry.
+func DecodeEntry(b []byte) (*Entry, error) {
+	r := reader{b: b}
+	if v := r.u8(); r.err == nil && v != entryVersion {
+		return nil, fmt.Errorf("%w: version %d, this program reads version %d", ErrBadEntry, v, entryVersion)
+	}
+	e := &Entry{Proposer: r.u64(), Seq: r.u64(), TimeNs: int64(r.u64())}
+	n := r.count(commandHeaderSize)
+	if n > 0 {
+		e.Commands = make([]Command, n)
+	}
+	for i := range e.Commands {
+		e.Commands[i].decode(&r)
+	}
+	if err := r.end(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadEntry, err)
+	}
+	return e, nil
+}
+
+func (c *Command) decode(r *reader) {
+	c.Kind = CommandKind(r.u8())
+	c.Settled = r.flag()
+	switch c.Kind {
+	case CmdGenesis:
+		if r.count(genesisSize) != 1 {
+			r.fail("a genesis command has one item")
+			return
+		}
+		c.Genesis = decodeGenesis(r)
+	case CmdTransfer:
+		c.Records = make([]Record, r.count(RecordSize))
+		for i := range c.Records {
+			c.Records[i].decode(r.take(RecordSize))
+		}
+	case CmdPrepare:
+		n := r.count(RecordSize + digestSize)
+		c.Records, c.Digests = make([]Record, n), make([]Digest, n)
+		for i := range c.Records {
+			c.Records[i].decode(r.take(RecordSize))
+			copy(c.Digests[i][:], r.take(digestSize))
+		}
+	case CmdFinish:
+		c.Finishes = make([]Finish, r.count(finishSize))
+		for i := range c.Finishes {
+			c.Finishes[i].decode(r)
+		}
+	case CmdPoison:
+		c.Poisons = make([]Poison, r.count(poisonSize))
+		for i := range c.Poisons {
+			p := &c.Poisons[i]
+			copy(p.ID[:], r.take(16))
+			copy(p.Digest[:], r.take(digestSize))
+			p.Reason = Reason(r.u8())
+		}
+	case CmdCancel:
+		c.Cancels = make([]TransferID, r.count(cancelSize))
+		for i := range c.Cancels {
+			copy(c.Cancels[i][:], r.take(16))
+		}
+	default:
+		r.fail("unknown command kind")
+	}
+}
+
+func (f *Finish) decode(r *reader) {
+	copy(f.ID[:], r.take(16))
+	copy(f.Digest[:], r.take(digestSize))
+	f.Commit = r.flag()
+	f.Reason = Reason(r.u8())
+	n := int(r.u16())
+	if !r.has(n, factSize) || n == 0 {
+		return
+	}
+	f.Facts = make([]ShardFact, n)
+	for i := range f.Facts {
+		f.Facts[i] = ShardFact{Shard: shard.ID(r.u32()), Fact: Fact(r.u8()), Epoch: r.u32()}
+	}
+}
+
+func decodeGenesis(r *reader) *Genesis {
+	g := &Genesis{}
+	copy(g.Bank[:], r.take(16))
+	g.Shard = shard.ID(r.u32())
+	g.OpeningBalance = r.u64()
+	epoch, nParts, nMembers := r.u32(), int(r.u32()), int(r.u32())
+	if !r.has(nParts, partSize) {
+		return g
+	}
+	parts := make([]shard.Assignment, nParts)
+	for i := range parts {
+		parts[i].Shard = shard.ID(r.u32())
+		parts[i].Range = shard.Range{First: shard.Account(r.u64()), Last: shard.Account(r.u64())}
+		if i > 0 && parts[i].Range.First <= parts[i-1].Range.First {
+			r.fail("map is not in account order")
+			return g
+		}
+	}
+	m, err := shard.NewMap(epoch, parts)
+	if err != nil {
+		r.fail(err.Error())
+		return g
+	}
+	g.Map = m
+	if !r.has(nMembers, memberSize) || nMembers == 0 {
+		return g
+	}
+	g.Members = make([]uint64, nMembers)
+	for i := range g.Members {
+		g.Members[i] = r.u64()
+	}
+	return g
+}

@@ -1,0 +1,121 @@
+package ledger
+
+import (
+	"slices"
+
+	"raftbank/internal/invariant"
+	"raftbank/internal/shard"
+)
+
+// applyFinish moves a prepared transfer to its outcome, or notes an abort that this shard hears of
+// before it has voted. Facts come verified; whether they suffice is checked here, against what
+// this shard has stored.
+func (s *State) applyFinish(f *Finish) Result {
+	if s.genesis == nil || f.ID.IsZero() {
+		return Result{Code: ResultNoEffect}
+	}
+	if at, ok := s.prepared.byID[f.ID]; ok {
+		return s.finishPrepared(at, f)
+	}
+	if row, ok := s.known(f.ID); ok {
+		return s.answerDigest(row, &f.Digest)
+	}
+	if f.Commit {
+		invariant.Sometimes("ledger: finish(commit) of an unknown transfer")
+		return Result{Code: ResultUnknownHere}
+	}
+	// This shard has not voted, so an abort is always safe; it needs an ABORTED all the same.
+	aborted := slices.ContainsFunc(f.Facts, func(x ShardFact) bool { return x.Fact == FactAborted })
+	if !aborted {
+		return Result{Code: ResultNoEffect}
+	}
+	invariant.Sometimes("ledger: tombstone by finish(abort)")
+	return s.tombstone(f.ID, f.Digest, f.Reason)
+}
+
+func (s *State) finishPrepared(at ref, f *Finish) Result {
+	n := &s.prepared.nodes[at]
+	if n.digest != f.Digest {
+		return s.answerRow(nil, false)
+	}
+	participants, known := s.Participants(&n.record)
+	invariant.Check(known, "the participants of a prepared transfer are known")
+	epoch, ok := s.decides(f, participants, n.epoch)
+	if !ok {
+		invariant.Sometimes("ledger: finish with insufficient facts")
+		return Result{Code: ResultNoEffect, State: Prepared, Epoch: n.epoch}
+	}
+	s.row = Row{
+		Kind: RowAbort, State: Aborted, Reason: f.Reason, Epoch: epoch,
+		Record: n.record, Digest: n.digest, Prev: n.position + 1,
+	}
+	if f.Commit {
+		s.row.Kind, s.row.State, s.row.Reason = RowCommit, Committed, ReasonNone
+	}
+	s.accounts.changed(s.release(at, f.Commit))
+	s.record()
+	return s.outcome(&s.row)
+}
+
+// decides reports whether the facts suffice for what f wants, and the commit epoch: the highest
+// vote epoch. Facts of shards outside the participants count for nothing: a bystander that wrote a
+// tombstone must not be able to undo a vote.
+func (s *State) decides(f *Finish, participants []shard.ID, ownEpoch uint32) (epoch uint32, ok bool) {
+	epoch = ownEpoch
+	voted := make([]bool, len(participants))
+	committed, aborted := false, false
+	for _, fact := range f.Facts {
+		i, found := slices.BinarySearch(participants, fact.Shard)
+		if !found {
+			invariant.Sometimes("ledger: ignored a bystander's fact")
+			continue
+		}
+		switch fact.Fact {
+		case FactYes:
+			voted[i] = true
+			epoch = max(epoch, fact.Epoch)
+		case FactCommitted:
+			voted[i], committed = true, true
+			epoch = max(epoch, fact.Epoch)
+		case FactAborted:
+			aborted = true
+		}
+	}
+	if !f.Commit {
+		return ownEpoch, aborted
+	}
+	if i, found := slices.BinarySearch(participants, s.shard); found {
+		voted[i] = true // being in P is this shard's own YES
+	}
+	return epoch, committed || !slices.Contains(voted, false)
+}
+
+// applyPoison makes sure that this shard never votes yes on a content it has not voted on.
+func (s *State) applyPoison(p *Poison) Result {
+	if s.genesis == nil || p.ID.IsZero() {
+		return Result{Code: ResultNoEffect}
+	}
+	if row, ok := s.known(p.ID); ok {
+		return s.answerDigest(row, &p.Digest)
+	}
+	return s.tombstone(p.ID, p.Digest, p.Reason)
+}
+
+// applyCancel is applyPoison for every content of the id; a known id answers its outcome.
+func (s *State) applyCancel(id TransferID) Result {
+	if s.genesis == nil || id.IsZero() {
+		return Result{Code: ResultNoEffect}
+	}
+	if row, ok := s.known(id); ok {
+		return s.outcome(row)
+	}
+	s.row = Row{Kind: RowTombstone, State: Aborted, Reason: ReasonCancelled, Wildcard: true, Record: Record{ID: id}}
+	s.record()
+	return s.outcome(&s.row)
+}
+
+func (s *State) tombstone(id TransferID, digest Digest, reason Reason) Result {
+	s.row = Row{Kind: RowTombstone, State: Aborted, Reason: reason, Digest: digest, Record: Record{ID: id}}
+	s.record()
+	return s.outcome(&s.row)
+}

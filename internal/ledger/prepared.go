@@ -1,0 +1,102 @@
+package ledger
+
+import "raftbank/internal/invariant"
+
+// ref names a node of the prepared set; 0 is none.
+type ref int32
+
+// list is the two ends of a doubly linked list of nodes, oldest first.
+type list struct {
+	head, tail ref
+}
+
+// links are a node's neighbours in one list.
+type links struct {
+	prev, next ref
+}
+
+// node is one transfer in P. A record that crosses shards has exactly one side here.
+type node struct {
+	record   Record
+	digest   Digest
+	epoch    uint32 // of the vote
+	position uint64 // of the vote's row
+	slot     int32  // the local account
+	debit    bool   // the local side is the debit
+	// all links the set in vote order, held the account's part of it.
+	all, held links
+}
+
+// preparedSet is every transfer in P, in vote order, as a whole and by account. Nodes lie in one
+// slice and are reused, so that a million of them are nothing to the garbage collector.
+type preparedSet struct {
+	byID  map[TransferID]ref
+	nodes []node // nodes[0] is unused
+	free  []ref
+	all   list
+}
+
+func newPreparedSet() preparedSet {
+	return preparedSet{byID: map[TransferID]ref{}, nodes: make([]node, 1)}
+}
+
+// add puts n at the end of the set and of its account's list.
+func (p *preparedSet) add(n node, held *list) {
+	var at ref
+	if last := len(p.free) - 1; last >= 0 {
+		at, p.free = p.free[last], p.free[:last]
+		p.nodes[at] = n
+	} else {
+		at = ref(len(p.nodes))
+		p.nodes = append(p.nodes, n)
+	}
+	_, twice := p.byID[n.record.ID]
+	invariant.Check(!twice, "a transfer is prepared twice")
+	p.byID[n.record.ID] = at
+	p.link(at, &p.all, allLinks)
+	p.link(at, held, heldLinks)
+}
+
+// remove takes a node out of the set and of its account's list.
+func (p *preparedSet) remove(at ref, held *list) {
+	p.unlink(at, &p.all, allLinks)
+	p.unlink(at, held, heldLinks)
+	delete(p.byID, p.nodes[at].record.ID)
+	p.free = append(p.free, at)
+}
+
+func allLinks(n *node) *links  { return &n.all }
+func heldLinks(n *node) *links { return &n.held }
+
+func (p *preparedSet) link(at ref, l *list, of func(*node) *links) {
+	*of(&p.nodes[at]) = links{prev: l.tail}
+	if l.tail == 0 {
+		l.head = at
+	} else {
+		of(&p.nodes[l.tail]).next = at
+	}
+	l.tail = at
+}
+
+func (p *preparedSet) unlink(at ref, l *list, of func(*node) *links) {
+	n := *of(&p.nodes[at])
+	if n.prev == 0 {
+		l.head = n.next
+	} else {
+		of(&p.nodes[n.prev]).next = n.next
+	}
+	if n.next == 0 {
+		l.tail = n.prev
+	} else {
+		of(&p.nodes[n.next]).prev = n.prev
+	}
+}
+
+// ids returns the ids of a list, oldest vote first.
+func (p *preparedSet) ids(l list, of func(*node) *links) []TransferID {
+	var out []TransferID
+	for at := l.head; at != 0; at = of(&p.nodes[at]).next {
+		out = append(out, p.nodes[at].record.ID)
+	}
+	return out
+}
