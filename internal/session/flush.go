@@ -1,0 +1,276 @@
+package session
+
+import (
+	"slices"
+
+	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
+	"raftbank/internal/txn"
+	"raftbank/internal/wire"
+)
+
+// itemKind says what an item asks. Items of one kind and reason share requests.
+type itemKind uint8
+
+const (
+	itemTransfer itemKind = iota
+	itemPrepare
+	itemInquire // with poison, reason timed_out
+	itemInquireCancel
+	itemStatus
+	itemCancel
+	itemCall
+	itemFinish // not an item: marks requests that carry blocks
+	itemKinds
+)
+
+// item is one thing asked of one shard.
+type item struct {
+	op     *op
+	coord  *txn.Coordinator // transfer, prepare, inquire
+	kind   itemKind
+	reason ledger.Reason
+	shard  *shardState
+	server *serverState // calls to one server
+	queued bool         // stands in a ready list
+	closed bool         // not to be sent again
+}
+
+// request is what was sent in one message and is not fully answered.
+type request struct {
+	id     uint64
+	kind   itemKind
+	server *serverState
+	items  []*item // nil: answered
+	open   int     // items that are not nil
+	waits  int
+	chunk  *finishChunk // itemFinish
+}
+
+// alive reports whether anybody still waits for an answer.
+func (r *request) alive() bool {
+	if r.kind == itemFinish {
+		return true
+	}
+	return slices.ContainsFunc(r.items, func(it *item) bool { return it != nil && !it.op.over })
+}
+
+// Flush sends everything that is ready, shared by frames per shard leader, and returns the effects
+// since the last Flush.
+func (e *Engine) Flush() *Effects {
+	e.admitWaiting()
+	if !e.crash.holdsSends() {
+		for _, sh := range e.shards {
+			e.flushShard(sh)
+		}
+		e.flushDirect()
+		e.connect()
+	}
+	e.admitWaiting()
+	out := e.out
+	out.Crash = e.crash.now
+	e.out = Effects{}
+	return &out
+}
+
+// flushShard sends a shard's items to its leader, and with them its FINISH messages.
+func (e *Engine) flushShard(sh *shardState) {
+	if len(sh.ready) == 0 && len(sh.finishes) == 0 {
+		return
+	}
+	to := e.target(sh)
+	if to == nil || e.now < sh.holdUntil {
+		sh.ready = slices.DeleteFunc(sh.ready, func(it *item) bool { return it.op.over || it.closed })
+		return
+	}
+	var groups [itemKinds][]*item
+	kept := sh.ready[:0]
+	for _, it := range sh.ready {
+		switch {
+		case it.op.over || it.closed:
+			it.queued = false
+		case e.held(it) || e.crash.holdsItem(it):
+			kept = append(kept, it)
+		default:
+			it.queued = false
+			groups[it.group()] = append(groups[it.group()], it)
+		}
+	}
+	clear(sh.ready[len(kept):])
+	sh.ready = kept
+	sent := false
+	for kind := range groups {
+		items := groups[kind]
+		for len(items) > 0 {
+			n := min(len(items), batchOf(itemKind(kind)))
+			e.sendItems(to, itemKind(kind), items[:n:n])
+			items = items[n:]
+			sent = true
+		}
+	}
+	if len(sh.finishes) > 0 && (sent || e.draining || e.now >= sh.finishDue) {
+		e.sendFinishes(sh, to)
+	}
+}
+
+// group returns the kind of request that carries the item.
+func (it *item) group() itemKind {
+	if it.kind == itemInquire && it.reason == ledger.ReasonCancelled {
+		return itemInquireCancel
+	}
+	return it.kind
+}
+
+func batchOf(kind itemKind) int {
+	if kind == itemCall {
+		return 1
+	}
+	return wire.MaxBatch
+}
+
+// held reports whether a PREPARE should wait because another participant cannot vote now. As long
+// as no copy has left, waiting keeps the transfer surely unapplied and reserves no money.
+func (e *Engine) held(it *item) bool {
+	if it.kind != itemPrepare || it.coord.MayBeApplied() {
+		return false
+	}
+	for _, p := range it.coord.Participants() {
+		sh := e.byShard[p]
+		if sh == it.shard {
+			continue
+		}
+		if e.target(sh) == nil || (sh.doubtful && !it.shard.doubtful) {
+			return true
+		}
+	}
+	return false
+}
+
+// sendItems sends one request.
+func (e *Engine) sendItems(to *serverState, kind itemKind, items []*item) {
+	e.nextRequest++
+	r := &request{id: e.nextRequest, kind: kind, server: to, items: items, open: len(items)}
+	e.requests[r.id] = r
+	e.arm(e.o.AnswerTicks, timerRequest, r.id)
+	e.send(to, e.build(r))
+	for _, it := range items {
+		switch kind {
+		case itemTransfer:
+			it.coord.Sent()
+			e.stepSent(it, "TRANSFER")
+		case itemPrepare:
+			it.coord.Sent()
+			e.stepSent(it, "PREPARE")
+			e.crash.prepareSent(it)
+		case itemInquire, itemInquireCancel:
+			e.stepSent(it, "INQUIRE")
+		case itemStatus, itemCancel, itemCall:
+		default:
+			panic("unreachable: item kind")
+		}
+	}
+}
+
+func (e *Engine) stepSent(it *item, what string) {
+	if e.o.Trace {
+		e.step(it.op, 0, what+" to "+it.shard.id.String()+" (server "+it.shard.leaderName(e)+")")
+	}
+}
+
+func (sh *shardState) leaderName(e *Engine) string {
+	if s := e.target(sh); s != nil {
+		return s.id.String()
+	}
+	return "?"
+}
+
+// build returns a request's message.
+func (e *Engine) build(r *request) wire.Message {
+	h := e.header(r.id, r.server.shard.id)
+	switch r.kind {
+	case itemTransfer:
+		m := &wire.TransferRequest{Header: h, Records: make([]ledger.Record, len(r.items))}
+		for i, it := range r.items {
+			m.Records[i] = *it.coord.Record()
+		}
+		return m
+	case itemPrepare:
+		m := &wire.PrepareRequest{
+			Header: h, Records: make([]ledger.Record, len(r.items)),
+			Digests: make([]ledger.Digest, len(r.items)),
+		}
+		for i, it := range r.items {
+			m.Records[i], m.Digests[i] = *it.coord.Record(), it.coord.Digest()
+		}
+		return m
+	case itemInquire, itemInquireCancel:
+		m := &wire.InquireRequest{
+			Header: h, Poison: true, Reason: r.items[0].reason, Items: make([]wire.Inquiry, len(r.items)),
+		}
+		for i, it := range r.items {
+			m.Items[i] = wire.Inquiry{ID: it.coord.Record().ID, Digest: it.coord.Digest(), Participants: it.coord.Participants()}
+		}
+		return m
+	case itemStatus:
+		return &wire.StatusRequest{Header: h, IDs: settleIDs(r.items)}
+	case itemCancel:
+		return &wire.CancelRequest{Header: h, IDs: settleIDs(r.items)}
+	case itemCall:
+		return r.items[0].op.call.Build(h)
+	}
+	panic("unreachable: item kind")
+}
+
+func settleIDs(items []*item) []ledger.TransferID {
+	ids := make([]ledger.TransferID, len(items))
+	for i, it := range items {
+		ids[i] = it.op.settle.id
+	}
+	return ids
+}
+
+func (e *Engine) header(request uint64, s shard.ID) wire.Header {
+	return wire.Header{Request: request, Shard: s, Epoch: e.routes.Epoch()}
+}
+
+func (e *Engine) send(to *serverState, m wire.Message) {
+	for i := range e.out.Sends {
+		if s := &e.out.Sends[i]; s.Server == to.id {
+			s.Messages = append(s.Messages, m)
+			return
+		}
+	}
+	e.out.Sends = append(e.out.Sends, Send{Server: to.id, Messages: []wire.Message{m}})
+}
+
+// startCall queues a call.
+func (e *Engine) startCall(o *op) {
+	it := &item{op: o, kind: itemCall}
+	if o.call.Server != 0 {
+		it.server = e.server(o.call.Server)
+		if it.server == nil {
+			e.complete(o, e.endResult(o, txn.DecidedUnavailable))
+			return
+		}
+		it.shard = it.server.shard
+	} else if it.shard = e.byShard[o.call.Shard]; it.shard == nil {
+		e.complete(o, e.endResult(o, txn.DecidedUnavailable))
+		return
+	}
+	e.enqueue(it)
+}
+
+// flushDirect sends the calls to single servers whose connections stand.
+func (e *Engine) flushDirect() {
+	e.direct = slices.DeleteFunc(e.direct, func(it *item) bool {
+		switch {
+		case it.op.over:
+			return true
+		case !it.server.up:
+			return false
+		}
+		it.queued = false
+		e.sendItems(it.server, itemCall, []*item{it})
+		return true
+	})
+}

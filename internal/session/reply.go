@@ -1,0 +1,229 @@
+package session
+
+import (
+	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
+	"raftbank/internal/txn"
+	"raftbank/internal/wire"
+)
+
+// StepReply takes a message from a server. What answers no open request is ignored.
+func (e *Engine) StepReply(from shard.ServerID, m wire.Message) {
+	s := e.server(from)
+	reply, ok := m.(*wire.Reply)
+	if s == nil || !ok {
+		return
+	}
+	s.heard, s.suspectUntil, s.failures = e.now, 0, 0
+	r := e.requests[reply.Request]
+	if r == nil || r.server != s || e.crash.holdsReply(e, r, reply) {
+		return
+	}
+	if reply.Status != wire.StatusOK {
+		e.onRefusal(r, reply)
+		return
+	}
+	switch r.kind {
+	case itemFinish:
+		e.forget(r)
+		e.crash.finishAnswered()
+	case itemCall:
+		e.onCallReply(r, reply)
+	case itemInquire, itemInquireCancel:
+		e.onAnswers(r, reply) // any replica may answer: says nothing of who leads
+	default:
+		s.shard.served(s)
+		e.onAnswers(r, reply)
+	}
+}
+
+func (e *Engine) onCallReply(r *request, reply *wire.Reply) {
+	e.forget(r)
+	it := r.items[0]
+	if it.server == nil {
+		r.server.shard.served(r.server)
+	}
+	if !it.op.over {
+		e.complete(it.op, Result{Reply: reply, Server: r.server.id})
+	}
+}
+
+// onAnswers hands the results of a reply to the items they answer.
+func (e *Engine) onAnswers(r *request, reply *wire.Reply) {
+	votes := voteFinder{blocks: reply.Blocks}
+	for i := range reply.Results {
+		res := &reply.Results[i]
+		if int(res.Item) >= len(r.items) || r.items[res.Item] == nil {
+			continue // a duplicate, or nothing that was asked
+		}
+		it := r.items[res.Item]
+		r.items[res.Item] = nil
+		r.open--
+		if it.op.over {
+			continue
+		}
+		switch r.kind {
+		case itemStatus:
+			it.closed = true
+			e.onStatus(it, res)
+		case itemCancel:
+			it.closed = true
+			e.onCancelled(it, res)
+		default:
+			e.onVote(it, res, &votes)
+		}
+	}
+	if r.open == 0 {
+		e.forget(r)
+	}
+}
+
+// onVote hands a shard's answer to the transfer's coordinator.
+func (e *Engine) onVote(it *item, res *wire.Result, votes *voteFinder) {
+	c := it.coord
+	a := txn.Answer{
+		Inquiry: it.kind == itemInquire,
+		Code:    res.Code, State: res.State, Reason: res.Reason,
+		Account: res.Account, Available: res.Available,
+	}
+	if c.Cross() {
+		a.Vote, a.Block = votes.find(it.shard.id, c.Record().ID, c.Digest())
+	}
+	if e.o.Trace {
+		e.step(it.op, it.shard.id, answerText(a))
+	}
+	e.act(it.op, c, c.OnAnswer(it.shard.id, a))
+	if it.op.over {
+		return
+	}
+	if d, _ := c.Decision(); d != txn.Undecided {
+		it.closed = true
+		return
+	}
+	if c.Cross() && a.Vote == nil || res.State == ledger.None && res.Code != ledger.ResultConflict {
+		// No vote came of it: ask again, but not at once.
+		e.retryLater(it, electionTicks)
+		return
+	}
+	it.closed = true
+}
+
+// answerText says what a shard answered, for the timeline.
+func answerText(a txn.Answer) string {
+	switch {
+	case a.Code == ledger.ResultConflict:
+		return "refused: " + ledger.ReasonIDConflict.String()
+	case a.Code != ledger.ResultState || a.State == ledger.None:
+		return "no vote"
+	case a.State == ledger.Prepared:
+		return "voted YES"
+	case a.State == ledger.Aborted:
+		return "voted NO: " + a.Reason.String()
+	}
+	return a.State.String()
+}
+
+// onRefusal handles a status that holds for every item still open.
+func (e *Engine) onRefusal(r *request, reply *wire.Reply) {
+	e.forget(r)
+	e.refusedBy(r.server, reply)
+	if r.kind == itemFinish {
+		e.refinish(r.server.shard, r.chunk)
+		return
+	}
+	sure := reply.Status != wire.StatusLost && reply.Status <= wire.StatusLost
+	final := reply.Status == wire.StatusWrongShard || reply.Status == wire.StatusBadRequest
+	for _, it := range r.items {
+		if it == nil || it.op.over {
+			continue
+		}
+		if sure && (it.kind == itemTransfer || it.kind == itemPrepare) {
+			it.coord.Refused()
+		}
+		switch {
+		case it.kind == itemCall && it.server != nil:
+			e.complete(it.op, Result{Reply: reply, Server: r.server.id})
+		case final:
+			e.refusedForGood(it, reply)
+		default:
+			e.requeue(it)
+		}
+	}
+}
+
+// refusedForGood ends what asking again cannot mend: the server's configuration or version
+// disagrees with the client's.
+func (e *Engine) refusedForGood(it *item, reply *wire.Reply) {
+	it.closed = true
+	switch it.op.kind {
+	case opTransfer:
+		switch {
+		case !it.coord.Settling():
+			e.expire(it.op)
+		case !it.coord.MayBeApplied():
+			e.expireForGood(it.op)
+		}
+	case opSettle:
+		// The other shards' answers may suffice; if not, the deadline ends it.
+	case opCall:
+		e.complete(it.op, Result{Reply: reply, Server: it.shard.servers[0].id})
+	default:
+		panic("unreachable: op kind")
+	}
+}
+
+// forget drops a request.
+func (e *Engine) forget(r *request) {
+	if _, ok := e.requests[r.id]; !ok {
+		return
+	}
+	delete(e.requests, r.id)
+	if r.kind == itemFinish {
+		e.finishing--
+	}
+}
+
+// resend queues the open items of a request again. They may be appended by now: a copy is safe
+// because of the ids.
+func (e *Engine) resend(r *request) {
+	if r.kind == itemFinish {
+		e.forget(r)
+		e.refinish(r.server.shard, r.chunk)
+		return
+	}
+	for _, it := range r.items {
+		if it != nil {
+			e.requeue(it)
+		}
+	}
+}
+
+// voteFinder finds votes in the blocks of a reply. Each block has the order of the items, so the
+// next vote of some block is nearly always the one wanted.
+type voteFinder struct {
+	blocks []txn.Block
+	next   []int // by block
+}
+
+func (f *voteFinder) find(s shard.ID, id ledger.TransferID, d ledger.Digest) (*txn.Vote, *txn.Block) {
+	if f.next == nil {
+		f.next = make([]int, len(f.blocks))
+	}
+	for i := range f.blocks {
+		b := &f.blocks[i]
+		if n := f.next[i]; n < len(b.Votes) && b.Shard == s && b.Votes[n].ID == id && b.Votes[n].Digest == d {
+			f.next[i]++
+			return &b.Votes[n], b
+		}
+	}
+	for i := range f.blocks {
+		b := &f.blocks[i]
+		for n := range b.Votes {
+			if b.Shard == s && b.Votes[n].ID == id && b.Votes[n].Digest == d {
+				f.next[i] = n + 1
+				return &b.Votes[n], b
+			}
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,328 @@
+package session
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"raftbank/internal/shard"
+	"raftbank/internal/txn"
+	"raftbank/internal/wire"
+)
+
+// Bounds of routing, in ticks unless said otherwise.
+const (
+	// connectWaitTicks is how long a send waits for the connection to the known leader.
+	connectWaitTicks = 20
+	// maxRetryTicks bounds the back-off between attempts to connect.
+	maxRetryTicks = 100
+	// electionTicks is the pause after all a shard said was that it has no leader.
+	electionTicks = 5
+	// maxHops is how many hints are followed without a pause.
+	maxHops = 3
+)
+
+// serverState is what the engine knows of one server.
+type serverState struct {
+	id    shard.ServerID
+	addr  string
+	shard *shardState
+
+	up           bool
+	connecting   bool
+	since        uint64 // tick at which connecting began
+	retryAt      uint64 // no attempt to connect before this tick
+	failures     uint64 // attempts that failed, and connections that brought nothing, in a row
+	heard        uint64 // tick of the last message
+	suspectUntil uint64 // others are preferred before this tick
+	lastError    string
+}
+
+// shardState is what the engine knows of one shard.
+type shardState struct {
+	id      shard.ID
+	servers []*serverState
+	leader  *serverState // last known or guessed; nil: rotate
+	next    int          // where the rotation stands
+
+	ready     []*item // to be sent with the next flush
+	holdUntil uint64  // nothing is sent before this tick
+	hops      int     // refusals in a row that named a leader
+	refusals  uint64  // refusals in a row
+	// doubtful: the last that was heard is that the shard has no leader or does not serve.
+	doubtful bool
+	text     string // what its servers last gave as the reason
+
+	finishes  []*finishChunk
+	finishDue uint64
+}
+
+// lookElsewhere forgets the leader and moves the rotation on.
+func (sh *shardState) lookElsewhere() {
+	sh.leader = nil
+	sh.next = (sh.next + 1) % len(sh.servers)
+}
+
+// server returns a server by id.
+func (e *Engine) server(id shard.ServerID) *serverState {
+	i, ok := slices.BinarySearchFunc(e.servers, id, func(s *serverState, id shard.ServerID) int {
+		return int(s.id) - int(id)
+	})
+	if !ok {
+		return nil
+	}
+	return e.servers[i]
+}
+
+// target returns the server to which a shard's requests go now; nil: none can be reached.
+func (e *Engine) target(sh *shardState) *serverState {
+	if l := sh.leader; l != nil {
+		if l.up && e.now >= l.suspectUntil {
+			return l
+		}
+		if l.connecting && e.now-l.since <= connectWaitTicks {
+			return nil
+		}
+	}
+	var suspect *serverState
+	for i := range sh.servers {
+		s := sh.servers[(sh.next+i)%len(sh.servers)]
+		switch {
+		case !s.up:
+		case e.now >= s.suspectUntil:
+			return s
+		case suspect == nil:
+			suspect = s
+		}
+	}
+	return suspect
+}
+
+// ConnUp tells that a connection to a server stands.
+func (e *Engine) ConnUp(id shard.ServerID) {
+	s := e.server(id)
+	if s == nil {
+		return
+	}
+	s.up, s.connecting, s.lastError = true, false, ""
+	s.suspectUntil = 0
+	s.heard = e.now
+}
+
+// ConnDown tells that a connection ended or could not be made. What was sent over it and is not
+// answered goes out again, under the same ids.
+func (e *Engine) ConnDown(id shard.ServerID, reason string) {
+	s := e.server(id)
+	if s == nil {
+		return
+	}
+	s.up, s.connecting, s.lastError = false, false, reason
+	s.retryAt = e.now + min(uint64(2)<<min(s.failures, 6), maxRetryTicks)
+	s.failures++
+	if s.shard.leader == s {
+		s.shard.lookElsewhere()
+	}
+	for _, id := range slices.Sorted(maps.Keys(e.requests)) {
+		if r := e.requests[id]; r.server == s {
+			e.forget(r)
+			e.connLost(r)
+		}
+	}
+	e.direct = slices.DeleteFunc(e.direct, func(it *item) bool {
+		if it.server != s {
+			return false
+		}
+		e.failCall(it)
+		return true
+	})
+}
+
+// connLost handles a request whose answer can no longer come.
+func (e *Engine) connLost(r *request) {
+	if r.kind == itemCall && r.items[0].server != nil {
+		e.failCall(r.items[0])
+		return
+	}
+	e.resend(r)
+}
+
+// failCall ends a call to one server that cannot be reached.
+func (e *Engine) failCall(it *item) {
+	if it.op.over {
+		return
+	}
+	e.complete(it.op, e.endResult(it.op, txn.DecidedUnavailable))
+}
+
+// connect asks for the connections that pending work needs.
+func (e *Engine) connect() {
+	for _, sh := range e.shards {
+		if len(sh.ready) == 0 && len(sh.finishes) == 0 {
+			continue
+		}
+		for _, s := range sh.servers {
+			if e.now >= s.retryAt {
+				e.dial(s)
+			}
+		}
+	}
+	for _, it := range e.direct {
+		e.dial(it.server)
+	}
+}
+
+func (e *Engine) dial(s *serverState) {
+	if s.up || s.connecting {
+		return
+	}
+	s.connecting, s.since = true, e.now
+	e.out.Connects = append(e.out.Connects, s.id)
+}
+
+// blame names the participant that kept an operation from ending, and what was seen of it.
+func (e *Engine) blame(o *op) (shard.ID, string) {
+	switch {
+	case o.kind == opCall && o.call.Server != 0:
+		s := e.server(o.call.Server)
+		if s == nil {
+			return 0, fmt.Sprintf("this bank has no server %s", o.call.Server)
+		}
+		return s.shard.id, e.whyServer(s)
+	case o.kind == opCall:
+		return o.call.Shard, e.why(e.byShard[o.call.Shard])
+	case o.kind == opSettle:
+		return e.blameAny(o.settle.silent(e.shards))
+	}
+	parts := o.coord.Participants()
+	for _, p := range parts {
+		if sh := e.byShard[p]; e.target(sh) == nil || sh.doubtful {
+			return p, e.why(sh)
+		}
+	}
+	p, ok := o.coord.Silent()
+	if !ok {
+		p = parts[0]
+	}
+	return p, e.why(e.byShard[p])
+}
+
+func (e *Engine) blameAny(silent []*shardState) (shard.ID, string) {
+	for _, sh := range silent {
+		if e.target(sh) == nil || sh.doubtful {
+			return sh.id, e.why(sh)
+		}
+	}
+	if len(silent) > 0 {
+		return silent[0].id, e.why(silent[0])
+	}
+	return 0, "the outcome could not be settled in time"
+}
+
+// why says what is known of a shard that does not answer.
+func (e *Engine) why(sh *shardState) string {
+	if sh == nil {
+		return "this bank has no such cluster"
+	}
+	up := 0
+	for _, s := range sh.servers {
+		if s.up {
+			up++
+		}
+	}
+	switch {
+	case up == 0:
+		return fmt.Sprintf("no server of %s answers (%s)", sh.id, addresses(sh.servers))
+	case sh.text != "":
+		return fmt.Sprintf("%s does not serve: %s", sh.id, sh.text)
+	case sh.doubtful:
+		return fmt.Sprintf("%s has no leader (%d of %d servers answer)", sh.id, up, len(sh.servers))
+	}
+	return fmt.Sprintf("%s did not answer in time (%d of %d servers connected)", sh.id, up, len(sh.servers))
+}
+
+func (e *Engine) whyServer(s *serverState) string {
+	if s.up {
+		return fmt.Sprintf("server %s of %s (%s) did not answer in time", s.id, s.shard.id, s.addr)
+	}
+	text := fmt.Sprintf("server %s of %s (%s) does not answer", s.id, s.shard.id, s.addr)
+	if s.lastError != "" {
+		text += ": " + s.lastError
+	}
+	return text
+}
+
+// addresses lists addresses, naming a host that they share once: "127.0.0.1:9001, 9002, 9003".
+func addresses(servers []*serverState) string {
+	var b strings.Builder
+	lastHost := ""
+	for i, s := range servers {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		host, port := s.addr, ""
+		if cut := strings.LastIndexByte(s.addr, ':'); cut >= 0 {
+			host, port = s.addr[:cut], s.addr[cut+1:]
+		}
+		if i > 0 && host == lastHost && port != "" {
+			b.WriteString(port)
+			continue
+		}
+		b.WriteString(s.addr)
+		lastHost = host
+	}
+	return b.String()
+}
+
+// refusedBy adjusts the routing to a refusal.
+func (e *Engine) refusedBy(s *serverState, r *wire.Reply) {
+	sh := s.shard
+	sh.refusals++
+	hint := e.server(r.Leader)
+	switch r.Status {
+	case wire.StatusNotLeader, wire.StatusLost:
+		if hint != nil && hint.shard == sh && hint != s {
+			e.follow(sh, hint)
+			return
+		}
+		if sh.leader == s || sh.leader == nil {
+			sh.lookElsewhere()
+		}
+		sh.doubtful = true
+		sh.holdUntil = e.now + electionTicks
+	case wire.StatusBusy:
+		sh.holdUntil = e.now + min(uint64(1)<<min(sh.refusals, 5), 20)
+	case wire.StatusNotReady:
+		sh.text = fmt.Sprintf("server %s: %s", s.id, r.Text)
+		sh.doubtful = true
+		s.suspectUntil = e.now + connectWaitTicks
+		if sh.leader == s || sh.leader == nil {
+			sh.lookElsewhere()
+		}
+		sh.holdUntil = e.now + electionTicks
+	case wire.StatusWrongShard, wire.StatusBadRequest:
+		sh.text = fmt.Sprintf("server %s: %s", s.id, r.Text)
+	case wire.StatusOK:
+		panic("unreachable: OK is no refusal")
+	default:
+		sh.text = fmt.Sprintf("server %s answers with unknown status %d", s.id, r.Status)
+		sh.holdUntil = e.now + electionTicks
+	}
+}
+
+// follow takes a hint. After several in a row there is no leader yet: pause.
+func (e *Engine) follow(sh *shardState, hint *serverState) {
+	sh.leader = hint
+	sh.hops++
+	if sh.hops > maxHops {
+		sh.hops = 0
+		sh.holdUntil = e.now + electionTicks
+	}
+}
+
+// served notes that a shard's leader does its work.
+func (sh *shardState) served(by *serverState) {
+	sh.leader = by
+	sh.hops, sh.refusals = 0, 0
+	sh.doubtful, sh.text = false, ""
+}

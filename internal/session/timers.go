@@ -1,0 +1,123 @@
+package session
+
+import (
+	"slices"
+
+	"raftbank/internal/txn"
+)
+
+// timerKind tells timers apart.
+type timerKind uint8
+
+const (
+	timerOp       timerKind = 1 + iota // an operation's deadline or grace
+	timerRequest                       // a request without an answer
+	timerPatience                      // a settlement goes on with the shards that answered
+)
+
+// timer names what it is for by number, so that it keeps nothing alive that is over.
+type timer struct {
+	kind timerKind
+	id   uint64
+}
+
+// delayed is an item that goes out again later.
+type delayed struct {
+	tick uint64
+	item *item
+}
+
+func (e *Engine) arm(ticks uint64, kind timerKind, id uint64) {
+	at := e.now + max(ticks, 1)
+	e.timers[at] = append(e.timers[at], timer{kind: kind, id: id})
+}
+
+func (e *Engine) fire(t timer) {
+	switch t.kind {
+	case timerOp:
+		if o := e.ops[OpID(t.id)]; o != nil {
+			e.expire(o)
+		}
+	case timerRequest:
+		if r := e.requests[t.id]; r != nil {
+			e.unanswered(r)
+		}
+	case timerPatience:
+		if o := e.ops[OpID(t.id)]; o != nil {
+			e.impatient(o)
+		}
+	default:
+		panic("unreachable: timer kind")
+	}
+}
+
+// expire ends an operation's wait. A transfer that may have been applied is poisoned first.
+func (e *Engine) expire(o *op) {
+	if o.kind != opTransfer {
+		e.expireForGood(o)
+		return
+	}
+	if o.coord.Settling() && e.now < o.endTick {
+		return // a refusal began the settling before the deadline
+	}
+	if o.coord.MayBeApplied() && !o.coord.Settling() {
+		e.step(o, 0, "asking with poison")
+		o.endTick = e.now + e.o.GraceTicks
+		e.arm(e.o.GraceTicks, timerOp, uint64(o.id))
+	}
+	e.act(o, o.coord, o.coord.Expire())
+}
+
+// expireForGood ends an operation with what is known.
+func (e *Engine) expireForGood(o *op) {
+	switch o.kind {
+	case opTransfer:
+		e.act(o, o.coord, o.coord.GiveUp())
+	case opSettle:
+		e.settlementTimeout(o)
+	case opCall:
+		e.complete(o, e.endResult(o, txn.DecidedUnavailable))
+	default:
+		panic("unreachable: op kind")
+	}
+}
+
+// retryLater sends an item again after some ticks.
+func (e *Engine) retryLater(it *item, ticks uint64) {
+	e.delayed = append(e.delayed, delayed{tick: e.now + ticks, item: it})
+}
+
+func (e *Engine) tickDelayed() {
+	e.delayed = slices.DeleteFunc(e.delayed, func(d delayed) bool {
+		if d.tick > e.now {
+			return false
+		}
+		e.requeue(d.item)
+		return true
+	})
+}
+
+// unanswered handles a request that has waited for AnswerTicks. A server that answers others is
+// only slow with this one (it may have deferred it), so it gets more time before a copy goes to
+// another replica. The request stays open: a late answer counts.
+func (e *Engine) unanswered(r *request) {
+	if !r.alive() {
+		e.forget(r)
+		return
+	}
+	srv := r.server
+	e.arm(e.o.AnswerTicks, timerRequest, r.id)
+	if r.kind == itemCall && r.items[0].server != nil {
+		return // one server was asked for: nobody else can answer
+	}
+	if srv.heard+e.o.AnswerTicks > e.now && r.waits < 4 {
+		r.waits++
+		return
+	}
+	r.waits = 0
+	srv.suspectUntil = e.now + 2*e.o.AnswerTicks
+	if srv.shard.leader == srv {
+		srv.shard.lookElsewhere()
+	}
+	e.resend(r)
+}

@@ -1,0 +1,337 @@
+package txn
+
+import (
+	"slices"
+
+	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
+)
+
+// Decision is how a transfer stands for its coordinator.
+type Decision uint8
+
+// Decisions. Undecided is the only one that changes.
+const (
+	Undecided          Decision = iota
+	DecidedCommitted            // every participant voted YES, or one says COMMITTED
+	DecidedAborted              // one participant says ABORTED
+	DecidedUnavailable          // surely not applied: every send was refused before any log
+	DecidedUnknown              // the wait ended; the transfer may still go either way
+)
+
+// String returns "undecided", "committed", "aborted", "unavailable" or "unknown".
+func (d Decision) String() string {
+	switch d {
+	case Undecided:
+		return "undecided"
+	case DecidedCommitted:
+		return "committed"
+	case DecidedAborted:
+		return "aborted"
+	case DecidedUnavailable:
+		return "unavailable"
+	case DecidedUnknown:
+		return "unknown"
+	}
+	panic("unreachable: decision")
+}
+
+// ActionKind says what a coordinator wants done.
+type ActionKind uint8
+
+// Action kinds.
+const (
+	ActTransfer ActionKind = 1 + iota // send the record to the one shard that holds both accounts
+	ActPrepare                        // ask Shard for its vote
+	ActInquire                        // ask Shard with poison
+	ActFinish                         // send Blocks to Shard
+	ActDone                           // the decision stands: tell the caller
+)
+
+// Action is one thing that a coordinator wants done, as data.
+type Action struct {
+	Kind   ActionKind
+	Shard  shard.ID // of all but ActDone
+	Reason ledger.Reason
+	// Blocks of ActFinish are shared with the replies they came in: they are never changed.
+	Blocks []*Block
+}
+
+// Answer is what one shard said about the transfer. Vote and Block are nil if no certificate came
+// with it.
+type Answer struct {
+	// Inquiry: the answer is to an inquiry, which compares the content of a cross-shard transfer by
+	// its digest and that of a one-shard transfer not at all.
+	Inquiry   bool
+	Code      ledger.ResultCode
+	State     ledger.TransferState
+	Reason    ledger.Reason
+	Account   shard.Account
+	Available ledger.Amount
+	Vote      *Vote
+	Block     *Block
+}
+
+// phase is where a coordinator stands.
+type phase uint8
+
+const (
+	phaseRun    phase = iota // asking for votes
+	phaseSettle              // poisoning what has not answered
+	phaseOver
+)
+
+// heard is what a coordinator knows from one participant.
+type heard struct {
+	fact  ledger.Fact
+	block *Block
+}
+
+// Coordinator is the client's side of one transfer (docs/PROTOCOL.md, sections 3 and 5).
+//
+// It carries messages and never decides: a transfer is committed because every participant voted
+// YES, aborted because one participant entered A. What it adds is the rule for silence: a transfer
+// counts as surely not applied only if every copy of it was refused before any log.
+//
+// It is single-threaded and pure. Callers carry out the actions in order, report every copy that
+// leaves with Sent and every sure refusal with Refused, and call Expire at the deadline and again
+// after the grace.
+type Coordinator struct {
+	record ledger.Record
+	digest ledger.Digest // zero for one shard
+	parts  []shard.ID    // sorted
+	heard  []heard       // parallel to parts
+	phase  phase
+	// reason of the tombstone that poison writes.
+	reason ledger.Reason
+	// unrefused counts copies that left and were not surely refused: any of them may be appended.
+	unrefused int
+	// recovery: this coordinator did not start the transfer, so silence proves nothing.
+	recovery bool
+
+	decision  Decision
+	cause     ledger.Reason
+	account   shard.Account
+	available ledger.Amount
+}
+
+// NewCoordinator returns the coordinator of a new transfer, or of one that is sent again under its
+// id. The participants are sorted, one or two.
+func NewCoordinator(record ledger.Record, parts []shard.ID) *Coordinator {
+	c := &Coordinator{record: record, parts: parts, heard: make([]heard, len(parts)), reason: ledger.ReasonTimedOut}
+	if len(parts) > 1 {
+		c.digest = ledger.DigestOf(record)
+	}
+	return c
+}
+
+// NewRecovery returns the coordinator of a transfer that somebody else began: it asks every
+// participant with poison, so that each vote becomes defined, and finishes what comes out.
+func NewRecovery(record ledger.Record, parts []shard.ID, reason ledger.Reason) *Coordinator {
+	c := NewCoordinator(record, parts)
+	c.recovery, c.reason = true, reason
+	return c
+}
+
+// Record returns the transfer.
+func (c *Coordinator) Record() *ledger.Record { return &c.record }
+
+// Digest returns the transfer's digest, zero if it has one participant.
+func (c *Coordinator) Digest() ledger.Digest { return c.digest }
+
+// Participants returns the sorted shards of the transfer. The caller must not change them.
+func (c *Coordinator) Participants() []shard.ID { return c.parts }
+
+// Cross reports whether the transfer has more than one participant.
+func (c *Coordinator) Cross() bool { return len(c.parts) > 1 }
+
+// Decision returns how the transfer stands, and with DecidedAborted why.
+func (c *Coordinator) Decision() (Decision, ledger.Reason) { return c.decision, c.cause }
+
+// Explanation returns the account that a refusal names and what it could spend.
+func (c *Coordinator) Explanation() (shard.Account, ledger.Amount) { return c.account, c.available }
+
+// Silent returns the first participant whose vote is not known.
+func (c *Coordinator) Silent() (shard.ID, bool) {
+	for i := range c.heard {
+		if c.heard[i].fact == ledger.FactNone {
+			return c.parts[i], true
+		}
+	}
+	return 0, false
+}
+
+// MayBeApplied reports whether any copy of the transfer may have reached a log.
+func (c *Coordinator) MayBeApplied() bool { return c.unrefused > 0 || c.recovery }
+
+// Settling reports whether the coordinator has begun to poison.
+func (c *Coordinator) Settling() bool { return c.phase == phaseSettle }
+
+// Sent tells that a copy of the transfer (a TRANSFER or PREPARE) was handed to a connection.
+func (c *Coordinator) Sent() { c.unrefused++ }
+
+// Refused tells that a copy was surely refused before any log.
+func (c *Coordinator) Refused() {
+	if c.unrefused == 0 {
+		panic("txn: more refusals than sends")
+	}
+	c.unrefused--
+}
+
+// Start asks every participant.
+func (c *Coordinator) Start() []Action {
+	if c.recovery {
+		c.phase = phaseSettle
+		return c.inquire()
+	}
+	kind := ActTransfer
+	if c.Cross() {
+		kind = ActPrepare
+	}
+	actions := make([]Action, len(c.parts))
+	for i, s := range c.parts {
+		actions[i] = Action{Kind: kind, Shard: s}
+	}
+	return actions
+}
+
+// Expire ends the present wait. At the deadline the coordinator poisons every participant whose
+// vote it does not know; after the grace it gives up. A transfer of which no copy can have been
+// appended ends at once.
+func (c *Coordinator) Expire() []Action {
+	switch c.phase {
+	case phaseRun:
+		if !c.MayBeApplied() {
+			return c.decide(DecidedUnavailable)
+		}
+		c.phase = phaseSettle
+		return c.inquire()
+	case phaseSettle:
+		return c.GiveUp()
+	case phaseOver:
+		return nil
+	}
+	panic("unreachable: phase")
+}
+
+// GiveUp ends the wait for the caller: unavailable if surely nothing was appended, else unknown.
+func (c *Coordinator) GiveUp() []Action {
+	switch {
+	case c.phase == phaseOver:
+		return nil
+	case c.MayBeApplied():
+		return c.decide(DecidedUnknown)
+	}
+	return c.decide(DecidedUnavailable)
+}
+
+// inquire poisons the participants without a known vote. A YES already held stays a YES.
+func (c *Coordinator) inquire() []Action {
+	var actions []Action
+	for i, s := range c.parts {
+		if c.heard[i].fact == ledger.FactNone {
+			actions = append(actions, Action{Kind: ActInquire, Shard: s, Reason: c.reason})
+		}
+	}
+	return actions
+}
+
+// OnAnswer takes what a shard said, to whichever question and however late.
+func (c *Coordinator) OnAnswer(from shard.ID, a Answer) []Action {
+	i := slices.Index(c.parts, from)
+	if i < 0 || c.phase == phaseOver {
+		return nil // a bystander's word changes nothing; a decision stands
+	}
+	if !c.Cross() {
+		return c.onSingle(a)
+	}
+	fact := c.factOf(from, a)
+	if fact == ledger.FactNone {
+		return nil
+	}
+	if c.heard[i].fact != ledger.FactCommitted { // COMMITTED says more than an older YES
+		c.heard[i] = heard{fact: fact, block: a.Block}
+	}
+	switch fact {
+	case ledger.FactAborted:
+		c.explain(a)
+		if a.Vote != nil {
+			c.cause = a.Vote.Reason
+		}
+		if a.Code == ledger.ResultConflict {
+			c.cause = ledger.ReasonIDConflict
+		}
+		return c.decide(DecidedAborted)
+	case ledger.FactCommitted:
+		return c.decide(DecidedCommitted)
+	case ledger.FactYes, ledger.FactNone:
+	}
+	if _, silent := c.Silent(); silent {
+		return nil
+	}
+	return c.decide(DecidedCommitted)
+}
+
+// factOf returns the fact that an answer bears. Success needs the shape of a certificate: the
+// client cannot check a MAC, so it checks that the shard speaks of this id and this content. A
+// refusal is believed without one: the client then reports a failure and spreads nothing.
+func (c *Coordinator) factOf(from shard.ID, a Answer) ledger.Fact {
+	v := a.Vote
+	if v != nil && a.Block != nil && a.Block.Shard == from && v.ID == c.record.ID && v.Digest == c.digest {
+		return v.Fact
+	}
+	refused := a.Code == ledger.ResultConflict || (a.Code == ledger.ResultState && a.State == ledger.Aborted)
+	if refused && v == nil {
+		return ledger.FactAborted
+	}
+	return ledger.FactNone
+}
+
+// onSingle takes the answer of the only participant, whose log decides at once.
+func (c *Coordinator) onSingle(a Answer) []Action {
+	switch {
+	case a.Code == ledger.ResultConflict:
+		c.cause = ledger.ReasonIDConflict
+		return c.decide(DecidedAborted)
+	case a.Code != ledger.ResultState:
+		return nil
+	case a.State == ledger.Committed && a.Inquiry && !c.recovery:
+		// Something is committed under the id. Sending the transfer again cannot apply it now, and
+		// tells whether that something is this transfer.
+		return []Action{{Kind: ActTransfer, Shard: c.parts[0]}}
+	case a.State == ledger.Committed:
+		return c.decide(DecidedCommitted)
+	case a.State == ledger.Aborted:
+		c.explain(a)
+		return c.decide(DecidedAborted)
+	}
+	return nil
+}
+
+func (c *Coordinator) explain(a Answer) {
+	c.cause, c.account, c.available = a.Reason, a.Account, a.Available
+}
+
+// decide fixes the decision, tells the caller first, and spreads the certificates.
+func (c *Coordinator) decide(d Decision) []Action {
+	c.decision, c.phase = d, phaseOver
+	actions := []Action{{Kind: ActDone}}
+	if !c.Cross() || (d != DecidedCommitted && d != DecidedAborted) {
+		return actions
+	}
+	var blocks []*Block
+	for i := range c.heard {
+		if c.heard[i].block != nil {
+			blocks = append(blocks, c.heard[i].block)
+		}
+	}
+	if len(blocks) == 0 {
+		return actions // an abort without certificate: recovery spreads it
+	}
+	for i, s := range c.parts {
+		if f := c.heard[i].fact; f != ledger.FactAborted && f != ledger.FactCommitted {
+			actions = append(actions, Action{Kind: ActFinish, Shard: s, Blocks: blocks})
+		}
+	}
+	return actions
+}
