@@ -28,7 +28,7 @@ type App struct {
 	Topology   *shard.Topology // the configuration; loaded before a command runs
 
 	Client   bank      // the shell's client; nil: each command opens its own and closes it
-	Recorder *Recorder // counts transfers; may be nil
+	Recorder *Recorder // counts transfers of a session; nil in one-shot commands
 	Faults   Faults    // nil outside the demo
 	Version  string
 

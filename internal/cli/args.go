@@ -1,7 +1,5 @@
 package cli
 
-import "context"
-
 // transferArgs are the arguments of transfer, as typed: what is wrong with them is an outcome.
 type transferArgs struct {
 	From, To, Amount string
@@ -40,6 +38,3 @@ type performanceArgs struct {
 	Client string // address of one client server; "" asks 9000 and 8999
 	Reset  bool   // shell: start counting anew
 }
-
-// runFunc is the shape of the commands that take no arguments.
-type runFunc func(ctx context.Context) error

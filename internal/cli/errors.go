@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"raftbank/internal/api"
 )
@@ -126,14 +127,14 @@ func (a *App) report(err error) int {
 	return e.code
 }
 
-// complain writes an error for people.
+// complain writes an error for people, in one line: what, then the next step.
 func (a *App) complain(e *api.Error) {
-	prefix := "raftbank: "
-	if a.InShell {
-		prefix = ""
+	line := e.Message
+	if e.Hint != "" && !strings.Contains(line, e.Hint) {
+		line += ". " + strings.ToUpper(e.Hint[:1]) + e.Hint[1:]
 	}
-	_, _ = fmt.Fprintf(a.Err, "%s%s\n", prefix, e.Message)
-	if e.Hint != "" {
-		_, _ = fmt.Fprintf(a.Err, "  %s\n", e.Hint)
+	if !a.InShell {
+		line = "raftbank: " + line
 	}
+	_, _ = fmt.Fprintln(a.Err, line)
 }
