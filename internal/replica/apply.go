@@ -39,7 +39,7 @@ func (r *Replica) apply(e *raftpb.Entry) {
 		return
 	}
 	opened := r.state.Genesis() != nil
-	results := r.state.Apply(index, term, entry)
+	results := r.state.ApplyEncoded(index, term, entry, e.GetData())
 	if g := r.state.Genesis(); !opened && g != nil {
 		r.checkGenesis(g)
 		r.event(LevelInfo, "bank opened", "shard", r.options.Shard.String(), "index", index, "term", term)
