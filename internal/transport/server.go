@@ -32,14 +32,13 @@ type Handler interface {
 
 // Options of a Server.
 type Options struct {
-	Server  shard.ServerID
-	Shard   shard.ID
-	Epoch   uint32         // of the shard map
-	Keys    *txn.KeyRing   // the first is the one that this server proves to others
-	Peers   []shard.Server // every other server of the bank; this one is skipped
-	Listen  string         // host:port; port 0 takes a free one
-	Handler Handler
-	Logger  *slog.Logger
+	Server shard.ServerID
+	Shard  shard.ID
+	Epoch  uint32         // of the shard map
+	Keys   *txn.KeyRing   // the first is the one that this server proves to others
+	Peers  []shard.Server // every other server of the bank; this one is skipped
+	Listen string         // host:port; port 0 takes a free one
+	Logger *slog.Logger
 
 	AllowFaults bool
 	// MaxClients bounds client connections; 0: 1024.
@@ -60,9 +59,23 @@ const (
 // ErrPortInUse says that another process listens on the server's port.
 var ErrPortInUse = errors.New("port is in use")
 
+type portInUseError struct {
+	addr  string
+	cause error
+}
+
+func (e *portInUseError) Error() string {
+	_, port, _ := net.SplitHostPort(e.addr)
+	return fmt.Sprintf("port %s is in use by another process (%s): stop it, or give the server another address in the configuration",
+		port, e.addr)
+}
+
+func (e *portInUseError) Unwrap() []error { return []error{ErrPortInUse, e.cause} }
+
 // Server is a server's side of the transport: one listener, one link to each other server.
 type Server struct {
 	o        Options
+	handler  Handler
 	listener net.Listener
 	links    map[shard.ServerID]*link // fixed after Listen
 	faults   atomic.Pointer[Faults]
@@ -84,7 +97,7 @@ type Envelope struct {
 	Message wire.Message
 }
 
-// Listen opens the port and serves until Close. Links to peers are dialled at their first message.
+// Listen opens the port. Nothing is accepted or sent before Serve.
 // Errors: ErrPortInUse, those of the network.
 func Listen(o Options) (*Server, error) {
 	if o.MaxClients == 0 {
@@ -98,16 +111,13 @@ func Listen(o Options) (*Server, error) {
 	}
 	l, err := net.Listen("tcp", o.Listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		_, port, _ := net.SplitHostPort(o.Listen)
-		return nil, fmt.Errorf("port %s is in use by another process (%s): stop it, or give the server another address in the configuration: %w",
-			port, o.Listen, ErrPortInUse)
+		return nil, &portInUseError{addr: o.Listen, cause: err}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", o.Listen, err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
 	s := &Server{
-		o: o, listener: l, stop: stop,
+		o: o, listener: l,
 		links:   map[shard.ServerID]*link{},
 		clients: map[uint64]*Conn{},
 		inbound: map[shard.ServerID]net.Conn{},
@@ -117,12 +127,20 @@ func Listen(o Options) (*Server, error) {
 		if p.ID == o.Server {
 			continue
 		}
-		k := &link{s: s, to: p, wake: make(chan struct{}, 1)}
-		s.links[p.ID] = k
-		s.wg.Go(func() { k.run(ctx) })
+		s.links[p.ID] = &link{s: s, to: p, wake: make(chan struct{}, 1)}
+	}
+	return s, nil
+}
+
+// Serve starts to accept and send, until Close. It returns at once and is called once. Links to
+// peers are dialled at their first message.
+func (s *Server) Serve(h Handler) {
+	ctx, stop := context.WithCancel(context.Background())
+	s.handler, s.stop = h, stop
+	for _, l := range s.links {
+		s.wg.Go(func() { l.run(ctx) })
 	}
 	s.wg.Go(func() { s.acceptAll(ctx) })
-	return s, nil
 }
 
 // Addr returns the address that the server listens on.
@@ -132,7 +150,9 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 // when all goroutines have ended.
 func (s *Server) Close() {
 	s.listener.Close()
-	s.stop()
+	if s.stop != nil {
+		s.stop()
+	}
 	s.wg.Wait()
 }
 
@@ -289,7 +309,7 @@ func (s *Server) readPeer(r *bufio.Reader, from shard.ServerID) error {
 			return fmt.Errorf("a server may not send a %s message", m.Type())
 		}
 		if !s.faults.Load().blocks(from) {
-			s.o.Handler.Peer(from, m)
+			s.handler.Peer(from, m)
 		}
 	}
 }
@@ -309,7 +329,7 @@ func (s *Server) serveClient(ctx context.Context, nc net.Conn, r *bufio.Reader) 
 	s.mu.Lock()
 	delete(s.clients, id)
 	s.mu.Unlock()
-	s.o.Handler.ClientClosed(id)
+	s.handler.ClientClosed(id)
 	unwatch()
 	c.abort()
 	if ctx.Err() == nil && !errors.Is(err, io.EOF) {
@@ -326,7 +346,7 @@ func (s *Server) readClient(c *Conn, id uint64) error {
 		if wire.HeaderOf(m) == nil {
 			return fmt.Errorf("a client may not send a %s message", m.Type())
 		}
-		s.o.Handler.Client(id, m)
+		s.handler.Client(id, m)
 	}
 }
 

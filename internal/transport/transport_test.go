@@ -97,7 +97,7 @@ func start(t *testing.T, id shard.ServerID, change func(*Options)) *testServer {
 	t.Helper()
 	ts := &testServer{in: make(recorder, 1<<16), log: &logBuffer{ch: make(chan struct{}, 1)}}
 	o := Options{
-		Server: id, Shard: 1, Epoch: 1, Keys: testKeys, Listen: "127.0.0.1:0", Handler: ts.in, AllowFaults: true,
+		Server: id, Shard: 1, Epoch: 1, Keys: testKeys, Listen: "127.0.0.1:0", AllowFaults: true,
 		Logger: slog.New(slog.NewTextHandler(ts.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {
@@ -109,6 +109,7 @@ func start(t *testing.T, id shard.ServerID, change func(*Options)) *testServer {
 	}
 	ts.Server = s
 	t.Cleanup(s.Close)
+	s.Serve(ts.in)
 	return ts
 }
 
