@@ -1,0 +1,41 @@
+// Package storage keeps what a server promised: the identity of its data directory, the founding
+// members of its group, the bank's key file, and the raft log.
+//
+// Everything goes through pebble's vfs.FS, so that the simulator can put a faulty disk below it.
+// The package owns no goroutine and no lock: a Dir and its Log belong to the one goroutine that
+// owns the replica.
+//
+// # Invariants
+//
+//   - Every file starts with magic, format version, bank id, shard, server and incarnation; every
+//     byte that carries meaning is under a CRC32C. A wrong byte gives an error or is outside the
+//     log's content; it never gives a different content.
+//   - A file that appears under its final name is complete: it was written under a temporary
+//     name, synced and renamed, and the directory was synced. So a file of the wrong size, or
+//     a missing one, is damage and not a crash.
+//   - A log segment is zero-filled before its first block, so that appending is one write and one
+//     fdatasync of existing disk blocks. Blocks start at multiples of 512 bytes: a torn sector
+//     never holds a byte of an earlier block.
+//   - What Append(sync) returned nil for survives any crash. After a failed write or sync nothing
+//     is trusted any more: every later Append fails, and the process must end.
+//
+// # Recovery
+//
+// Blocks are numbered from 1 without gaps over all segments. Reading stops at the first position
+// that does not hold the next block. If a later block proves that this position was once synced (it
+// says where the synced part ended when it was written), the log is damaged and is refused; nothing
+// is cut. If no block proves that, the rest is a torn tail: it is cut and zeroed, so that it can never come
+// back, and what was read but not proven synced is written and synced again before it is relied
+// on. Damage to the very last block cannot be told from a torn tail; an idle log writes a mark
+// block (Log.Mark), which closes that hole. A full segment ends with a seal block, so that a missing
+// next segment is noticed.
+//
+// # What comes later
+//
+// Checkpoints will cut the log's beginning, and recycle its segments: a segment's generation is part
+// of every block, so the bytes of an earlier use never count. FirstIndex is 1 until then, and the entries are
+// held in memory. Configuration changes are not read back from the log: LogOptions.Voters is
+// the configuration.
+//
+// Read first: OpenDir in dir.go, then Log.Append in log.go, then scanLog in recover.go.
+package storage

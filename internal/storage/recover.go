@@ -1,0 +1,207 @@
+package storage
+
+import (
+	"bytes"
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// segmentImage is a segment as recovery sees it.
+type segmentImage struct {
+	name       string
+	generation uint64
+	read       func() ([]byte, error)
+}
+
+// repair is what must be written, and synced in any case, before the recovered log may be relied on.
+type repair struct {
+	image  int // index of the segment
+	offset int64
+	data   []byte
+}
+
+// scanner reads blocks in order. It keeps what the log holds up to the last block.
+type scanner struct {
+	seed     uint32
+	next     uint64 // number of the block that must come
+	lastKind blockKind
+	hs       hardState
+	entries  []*raftpb.Entry
+	repairs  []repair
+
+	ended    bool // a position without the next block was found
+	endImage int
+	endName  string
+	end      int64 // offset of that position
+	capacity int64 // of that segment
+	spare    int64 // capacity of the segment after it, 0 if there is none
+}
+
+// scanLog reads a whole log. It writes nothing: the result says what to repair.
+// Errors: ErrDamaged, and those of reading.
+func scanLog(images []segmentImage, seed uint32) (*scanner, error) {
+	s := &scanner{seed: seed, next: 1}
+	for i, img := range images {
+		if img.generation != uint64(i)+1 {
+			return nil, damagedFile(segmentName(uint64(i)+1), fmt.Sprintf("is missing, though %s is there", img.name))
+		}
+		raw, err := img.read()
+		if err != nil {
+			return nil, err
+		}
+		if s.ended {
+			err = s.afterEnd(i, img, raw)
+		} else {
+			err = s.segment(i, img, raw)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if !s.ended {
+		last := images[len(images)-1]
+		return nil, damagedFile(segmentName(last.generation+1), fmt.Sprintf("is missing, though %s says that the log goes on there", last.name))
+	}
+	return s, nil
+}
+
+// segment reads the blocks of one segment, up to its seal or to the end of the log.
+func (s *scanner) segment(image int, img segmentImage, raw []byte) error {
+	off, proven := int64(segmentHeaderSize), int64(segmentHeaderSize)
+	for off < int64(len(raw)) {
+		m, payload, ok := decodeBlock(raw[off:], s.seed, img.generation)
+		if !ok || m.number != s.next {
+			break
+		}
+		if err := s.apply(img.name, off, m, payload); err != nil {
+			return err
+		}
+		if off == segmentHeaderSize {
+			// A block here proves that the segment before it was synced to its end.
+			s.repairs = nil
+		}
+		off, proven = off+blockSpace(len(payload)), m.syncedEnd
+		if m.kind == blockSeal {
+			s.addRepair(image, raw, proven, off)
+			return nil
+		}
+	}
+	s.ended, s.endImage, s.endName, s.end, s.capacity = true, image, img.name, off, int64(len(raw))
+	if err := s.judgeTail(img, raw); err != nil {
+		return err
+	}
+	s.addRepair(image, raw, proven, off)
+	return nil
+}
+
+// apply takes in one block.
+func (s *scanner) apply(name string, off int64, m blockMeta, payload []byte) error {
+	hs, entries, err := decodePayload(bytes.Clone(payload))
+	if err == nil && (m.syncedEnd < segmentHeaderSize || m.syncedEnd > off) {
+		err = fmt.Errorf("%w: impossible end of the synced part %d", errPayload, m.syncedEnd)
+	}
+	state := s.hs
+	if hs != nil {
+		state = *hs
+	}
+	if err == nil {
+		err = checkStep(s.hs, uint64(len(s.entries)), state, entries)
+	}
+	if err != nil {
+		return &describedError{kind: ErrDamaged, text: fmt.Sprintf(
+			"raft log is damaged: %s: block %d at offset %d: %v: %s", name, m.number, off, err, restoreHint)}
+	}
+	s.hs, s.lastKind = state, m.kind
+	s.next++
+	s.entries = withEntries(s.entries, entries)
+	return nil
+}
+
+// judgeTail looks for blocks behind the position where the log seems to end. One that proves that the
+// position was synced, or that bears the number missing there, makes it damage; others are the
+// remains of writes that no sync confirmed.
+func (s *scanner) judgeTail(img segmentImage, raw []byte) error {
+	for off := s.end; off < int64(len(raw)); off += blockAlign {
+		m, _, ok := decodeBlock(raw[off:], s.seed, img.generation)
+		if !ok || m.number < s.next {
+			continue
+		}
+		if m.number == s.next || m.syncedEnd > s.end {
+			return s.damage(img.name, m.number, off)
+		}
+	}
+	return nil
+}
+
+// afterEnd checks a segment behind the end of the log: one may be prepared, and it must be empty.
+func (s *scanner) afterEnd(image int, img segmentImage, raw []byte) error {
+	for off := int64(segmentHeaderSize); off < int64(len(raw)); off += blockAlign {
+		if m, _, ok := decodeBlock(raw[off:], s.seed, img.generation); ok {
+			return s.damage(img.name, m.number, off)
+		}
+	}
+	if image > s.endImage+1 {
+		return damagedFile(img.name, fmt.Sprintf("lies behind the end of the log in %s", s.endName))
+	}
+	s.spare = int64(len(raw))
+	return nil
+}
+
+func (s *scanner) damage(name string, number uint64, off int64) error {
+	return &describedError{kind: ErrDamaged, text: fmt.Sprintf(
+		"raft log is damaged: %s: block %d at offset %d is missing or unreadable, but block %d at offset %d of %s shows that it was there: %s",
+		s.endName, s.next, s.end, number, off, name, restoreHint)}
+}
+
+// addRepair notes that the bytes from proven on were not yet shown to be synced, and that nothing may
+// remain behind end.
+//
+// They are written again and not only synced: after a failed fsync the kernel may hold pages that
+// read well, count as clean, and never reached the disk.
+func (s *scanner) addRepair(image int, raw []byte, proven, end int64) {
+	until := int64(len(bytes.TrimRight(raw[end:], "\x00"))) + end
+	data := bytes.Clone(raw[proven:until])
+	clear(data[end-proven:])
+	s.repairs = append(s.repairs, repair{image: image, offset: proven, data: data})
+}
+
+// withEntries returns log with entries in place of whatever stood at their indexes and behind. It
+// never writes to an array that an earlier slice of log can see.
+func withEntries(log, entries []*raftpb.Entry) []*raftpb.Entry {
+	if len(entries) == 0 {
+		return log
+	}
+	keep := int(entries[0].GetIndex() - 1)
+	if keep < len(log) {
+		log = log[:keep:keep]
+	}
+	return append(log, entries...)
+}
+
+// checkStep says whether a HardState and entries may follow a log of last entries under prev. Raft
+// never moves term or commit back, never replaces a committed entry, and leaves no gap.
+func checkStep(prev hardState, last uint64, state hardState, entries []*raftpb.Entry) error {
+	if len(entries) > 0 {
+		first := entries[0].GetIndex()
+		if first == 0 || first > last+1 {
+			return fmt.Errorf("entry %d does not follow entry %d", first, last)
+		}
+		if first <= prev.commit {
+			return fmt.Errorf("entry %d would replace one at or below the commit index %d", first, prev.commit)
+		}
+		for i, e := range entries {
+			if e.GetIndex() != first+uint64(i) {
+				return fmt.Errorf("entry %d stands where entry %d belongs", e.GetIndex(), first+uint64(i))
+			}
+		}
+		last = first + uint64(len(entries)) - 1
+	}
+	if state.term < prev.term || state.commit < prev.commit {
+		return fmt.Errorf("term %d, commit %d after term %d, commit %d", state.term, state.commit, prev.term, prev.commit)
+	}
+	if state.commit > last {
+		return fmt.Errorf("commit index %d is behind the last entry %d", state.commit, last)
+	}
+	return nil
+}

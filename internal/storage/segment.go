@@ -1,0 +1,158 @@
+package storage
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+const (
+	segmentPrefix = "log-"
+	segmentSuffix = ".seg"
+	// segmentHeaderSize is the room of the header: a whole sector, so that no block shares it.
+	segmentHeaderSize = blockAlign
+	// segmentBodySize is generation and capacity.
+	segmentBodySize = 16
+	// minSegmentBytes leaves room for the header, a few blocks and the seal.
+	minSegmentBytes = 8 * blockAlign
+	// maxSegmentBytes bounds what is read into memory at once.
+	maxSegmentBytes = 1 << 30
+)
+
+// segment is one open file of the log.
+type segment struct {
+	file       vfs.File
+	name       string
+	generation uint64
+	capacity   int64 // the file's size, header included
+}
+
+func segmentName(generation uint64) string {
+	return fmt.Sprintf("%s%010d%s", segmentPrefix, generation, segmentSuffix)
+}
+
+// parseSegmentName returns the generation in a segment's file name.
+func parseSegmentName(name string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(name, segmentPrefix)
+	if !ok {
+		return 0, false
+	}
+	if digits, ok = strings.CutSuffix(digits, segmentSuffix); !ok {
+		return 0, false
+	}
+	g, err := strconv.ParseUint(digits, 10, 64)
+	return g, err == nil && segmentName(g) == name
+}
+
+// listSegments returns the generations that are there, ascending.
+func (d *Dir) listSegments() ([]uint64, error) {
+	names, err := d.fs.List(d.path)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", d.path, err)
+	}
+	var gens []uint64
+	for _, n := range names {
+		if g, ok := parseSegmentName(n); ok {
+			gens = append(gens, g)
+		}
+	}
+	slices.Sort(gens)
+	return gens, nil
+}
+
+// createSegment makes a zero-filled segment, durable under its final name. The zeros are written and
+// not only reserved: a later fdatasync then has no file system metadata to write.
+func (d *Dir) createSegment(generation uint64, capacity int64) (*segment, error) {
+	name := d.file(segmentName(generation))
+	tmp := name + tmpSuffix
+	if err := fillSegment(d.fs, tmp, d.id, generation, capacity); err != nil {
+		return nil, fmt.Errorf("fill segment %s: %w", tmp, err)
+	}
+	if err := d.fs.Rename(tmp, name); err != nil {
+		return nil, fmt.Errorf("rename %s to %s: %w", tmp, name, err)
+	}
+	if err := syncDir(d.fs, d.path); err != nil {
+		return nil, err
+	}
+	return d.openSegment(generation, capacity)
+}
+
+func fillSegment(fsys vfs.FS, name string, id Identity, generation uint64, capacity int64) error {
+	f, err := fsys.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	chunk := make([]byte, min(capacity, 256<<10))
+	body := binary.LittleEndian.AppendUint64(nil, generation)
+	body = binary.LittleEndian.AppendUint64(body, uint64(capacity))
+	head := copy(chunk, appendHeader(nil, segmentMagic, id, body))
+	for left := capacity; left > 0 && err == nil; {
+		n := min(left, int64(len(chunk)))
+		_, err = f.Write(chunk[:n])
+		clear(chunk[:head])
+		left -= n
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+func (d *Dir) openSegment(generation uint64, capacity int64) (*segment, error) {
+	name := d.file(segmentName(generation))
+	f, err := d.fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	return &segment{file: f, name: name, generation: generation, capacity: capacity}, nil
+}
+
+// readSegment returns a whole segment file, checked to be this directory's and of its full size.
+// Errors: ErrDamaged, ErrForeignDir, ErrNewerFormat.
+func (d *Dir) readSegment(generation uint64) (raw []byte, err error) {
+	name := d.file(segmentName(generation))
+	f, err := d.fs.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("look at %s: %w", name, err)
+	}
+	if info.Size() > maxSegmentBytes {
+		return nil, damagedFile(name, fmt.Sprintf("is %d bytes long, more than any segment", info.Size()))
+	}
+	raw = make([]byte, info.Size())
+	if _, err := io.ReadFull(f, raw); err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	return raw, d.checkSegment(name, raw, generation)
+}
+
+// checkSegment judges a segment's header against its file.
+func (d *Dir) checkSegment(name string, raw []byte, generation uint64) error {
+	id, body, err := decodeHeader(name, raw, segmentMagic)
+	if err != nil {
+		return err
+	}
+	if err := d.belongs(name, id); err != nil {
+		return err
+	}
+	if len(body) != segmentBodySize {
+		return damagedFile(name, "has an impossible header")
+	}
+	if g := binary.LittleEndian.Uint64(body); g != generation {
+		return damagedFile(name, fmt.Sprintf("holds generation %d, not the %d of its name", g, generation))
+	}
+	if c := binary.LittleEndian.Uint64(body[8:]); c != uint64(len(raw)) {
+		return damagedFile(name, fmt.Sprintf("is %d bytes long, not %d", len(raw), c))
+	}
+	return nil
+}
