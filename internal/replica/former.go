@@ -188,6 +188,9 @@ func verdictError(self *wire.Probe, r *wire.ProbeReply) error {
 			"Nothing is lost: the others hold it. Restore this server's directory; it must not take part without",
 			self.Server, ErrEmptied, self.Shard, r.Term, r.Server)
 	case wire.VerdictRolledBack:
+		if self.Term >= r.RememberedTerm && self.LastIndex >= r.RememberedIndex {
+			return nil // a late answer to a probe of long ago: this directory holds what was acknowledged
+		}
 		return fmt.Errorf("server %s: %w: it ends before what server %s has seen it acknowledge (term %d, index %d). "+
 			"Restore a newer copy of the directory; it must not vote with this one",
 			self.Server, ErrRolledBack, r.Server, r.RememberedTerm, r.RememberedIndex)

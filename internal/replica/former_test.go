@@ -175,3 +175,23 @@ func TestRolledBackDirectoryIsRefusedByTheLeader(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestStaleProbeDoesNotBanAHealthyPeer(t *testing.T) {
+	b := newBank(t).boot()
+	lead := b.leader(1)
+	follower := lead%3 + 1
+	for n := byte(1); n < 10; n++ {
+		b.transfer(record(n, 1, 2, 1))
+	}
+	b.tick(3)
+	// A copy of a probe from before those transfers arrives late.
+	b.replicas[lead].StepPeer(follower, &wire.Probe{Shard: 1, Server: follower, Incarnation: 100 + uint32(follower),
+		State: wire.ReplicaInitialised, Term: 1, LastIndex: 1})
+	b.tick(5)
+	if b.fatal[follower] != nil {
+		t.Fatalf("a healthy server stopped: %v", b.fatal[follower])
+	}
+	wantResult(t, b.transfer(record(20, 1, 2, 1)), "committed")
+	b.tick(3)
+	b.wantBalances(map[shard.Account]string{1: "0", 2: "20"})
+}

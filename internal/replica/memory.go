@@ -13,7 +13,13 @@ import (
 // less than its replica once acknowledged was rolled back and must not vote again.
 type peerMemory struct {
 	seen map[uint64]acknowledged
-	out  map[uint64]bool // raft ids judged rolled back
+	// out holds the verdict on raft ids judged rolled back, until a probe shows otherwise.
+	out map[uint64]*refusedPeer
+}
+
+type refusedPeer struct {
+	verdict *wire.ProbeReply
+	toldAt  uint64 // tick
 }
 
 // acknowledged is the most that a replica ever stated to this one.
@@ -24,10 +30,22 @@ type acknowledged struct {
 
 func (m *peerMemory) init() {
 	m.seen = map[uint64]acknowledged{}
-	m.out = map[uint64]bool{}
+	m.out = map[uint64]*refusedPeer{}
 }
 
-func (m *peerMemory) refused(id uint64) bool { return m.out[id] }
+// refuses drops the messages of a peer whose directory was rolled back, and tells it so once a
+// tick. A peer that was judged by a probe of long ago answers with a new one.
+func (r *Replica) refuses(id uint64) bool {
+	p := r.peers.out[id]
+	if p == nil {
+		return false
+	}
+	if p.toldAt != r.now {
+		p.toldAt = r.now
+		r.out.Sends = append(r.out.Sends, Send{Server: ServerOf(id), Message: p.verdict})
+	}
+	return true
+}
 
 // remember notes what a raft message proves about its sender's disk. Pre-votes prove nothing: they
 // carry a term that is not written.
@@ -60,6 +78,7 @@ func (r *Replica) stepProbe(from shard.ServerID, m *wire.Probe) {
 		Members: r.options.Members, Verdict: wire.VerdictOK,
 		RememberedTerm: known.term, RememberedIndex: known.index,
 	}
+	delete(r.peers.out, asker)
 	switch {
 	case m.Shard != r.options.Shard || m.Server != from:
 		reply.Verdict = wire.VerdictForeign
@@ -68,7 +87,7 @@ func (r *Replica) stepProbe(from shard.ServerID, m *wire.Probe) {
 	case m.State == wire.ReplicaInitialised && (m.Term < known.term || m.LastIndex < known.index),
 		m.State == wire.ReplicaEmpty && known != acknowledged{}:
 		reply.Verdict = wire.VerdictRolledBack
-		r.peers.out[asker] = true
+		r.peers.out[asker] = &refusedPeer{verdict: reply, toldAt: r.now}
 		r.event(LevelError, "peer's directory was rolled back: its messages are refused", "server", uint64(from),
 			"term", m.Term, "remembered_term", known.term, "last_index", m.LastIndex, "remembered_index", known.index)
 	}
@@ -80,8 +99,21 @@ func (r *Replica) stepProbeReply(from shard.ServerID, m *wire.ProbeReply) {
 	if m.Shard != r.options.Shard || m.Server != from {
 		return
 	}
-	self := &wire.Probe{Shard: r.options.Shard, Server: r.options.Server, State: wire.ReplicaInitialised}
+	last, err := r.options.Log.LastIndex()
+	if err != nil {
+		r.fatal(fmt.Errorf("read the log's last index: %w", err))
+		return
+	}
+	self := &wire.Probe{
+		Shard: r.options.Shard, Server: r.options.Server, Incarnation: r.options.Incarnation,
+		State: wire.ReplicaInitialised, Term: r.rn.BasicStatus().GetTerm(), LastIndex: last,
+	}
 	if err := verdictError(self, m); err != nil {
 		r.fatal(err)
+		return
+	}
+	if m.Verdict == wire.VerdictRolledBack {
+		// The verdict is about an old probe: show what this directory holds now.
+		r.out.Sends = append(r.out.Sends, Send{Server: from, Message: self})
 	}
 }

@@ -50,7 +50,7 @@ func (r *Replica) stepRaft(from shard.ServerID, m *wire.Raft) {
 		r.counters.wrongIncarnation++
 		return
 	}
-	if r.peers.refused(m.From) {
+	if r.refuses(m.From) {
 		return
 	}
 	for _, data := range m.Messages {
