@@ -40,18 +40,10 @@ func (h *memoryHistory) Append(r *Row) uint64 {
 	return h.n - 1
 }
 
-func (h *memoryHistory) Read(position uint64, r *Row) {
-	*r = h.chunks[position/chunkRows][position%chunkRows]
+func (h *memoryHistory) Read(position uint64, r *Row) { *r = *h.at(position) }
+
+func (h *memoryHistory) at(position uint64) *Row {
+	return &h.chunks[position/chunkRows][position%chunkRows]
 }
 
 func (h *memoryHistory) Len() uint64 { return h.n }
-
-// memoryIndex keeps every id in memory.
-type memoryIndex map[TransferID]uint64
-
-func (x memoryIndex) Get(id TransferID) (uint64, bool) {
-	position, ok := x[id]
-	return position, ok
-}
-
-func (x memoryIndex) Put(id TransferID, position uint64) { x[id] = position }

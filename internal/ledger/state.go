@@ -26,7 +26,10 @@ type State struct {
 }
 
 // New returns the state of a shard before its first entry, with history and index in memory.
-func New(id shard.ID) *State { return NewOn(id, &memoryHistory{}, memoryIndex{}) }
+func New(id shard.ID) *State {
+	h := &memoryHistory{}
+	return NewOn(id, h, newMemoryIndex(h))
+}
 
 // NewOn is New with the given, empty, history and index.
 func NewOn(id shard.ID, h History, x Index) *State {
@@ -85,11 +88,13 @@ func (s *State) applyCommand(c *Command, results []Result) []Result {
 	case CmdGenesis:
 		results = s.answer(results, s.applyGenesis(c.Genesis))
 	case CmdTransfer:
+		s.warm(c.Records)
 		for i := range c.Records {
 			results = s.answer(results, s.applyTransfer(&c.Records[i], c.Settled))
 		}
 	case CmdPrepare:
 		invariant.Check(len(c.Digests) == len(c.Records), "prepare: digests are parallel to records")
+		s.warm(c.Records)
 		for i := range c.Records {
 			results = s.answer(results, s.applyPrepare(&c.Records[i], &c.Digests[i], c.Settled))
 		}
@@ -109,6 +114,13 @@ func (s *State) applyCommand(c *Command, results []Result) []Result {
 		panic("unreachable: command kind")
 	}
 	return results
+}
+
+// warm lets an index fetch ahead what the records will ask for.
+func (s *State) warm(records []Record) {
+	if x, ok := s.ids.(*memoryIndex); ok {
+		x.warm(records)
+	}
 }
 
 // answer appends the result of the current item and goes on to the next.
