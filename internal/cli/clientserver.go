@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"raftbank/client"
+)
+
+// clientArgs are the arguments of client.
+type clientArgs struct {
+	Second      bool
+	Port        int // 0: 9000, or 8999 with Second
+	Listen      string
+	StopOnError bool
+}
+
+// newClientCmd builds the command client.
+func newClientCmd(a *App) *cobra.Command {
+	var c clientArgs
+	cmd := &cobra.Command{
+		Use:   "client",
+		Short: "Run a client server: a shell on the bank",
+		Long: `Run a client server. On a terminal it is a shell with history and completion; from a pipe or
+file it runs the lines one by one (comments begin with # or //) and goes on after a failure.
+Its port answers /healthz, /metrics and /performance.`,
+		Example: "  raftbank client\n  raftbank client --second < examples/conflict.txt",
+		Args:    arguments(0, 0),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runClient(cmd.Context(), c) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&c.Second, "second", false, "the second client server: port 8999")
+	f.IntVar(&c.Port, "port", 0, "another port than 9000")
+	f.StringVar(&c.Listen, "listen", "127.0.0.1", "interface to listen on")
+	f.BoolVar(&c.StopOnError, "stop-on-error", false, "end a script at the first line that fails, with its exit code")
+	return cmd
+}
+
+// runClient serves the port and runs the shell.
+func (a *App) runClient(ctx context.Context, c clientArgs) error {
+	port := clientPort
+	switch {
+	case c.Port < 0 || c.Port > 65535:
+		return usageError("--port is 1 to 65535: %d", c.Port)
+	case c.Port != 0:
+		port = c.Port
+	case c.Second:
+		port = secondClientPort
+	}
+	a.Recorder = NewRecorder()
+	server := newClientServer(a.Recorder, a.Version)
+	if err := server.start(c.Listen, port); err != nil {
+		return portError(port, err)
+	}
+	defer server.close()
+	bank, done, err := a.openWith(client.Options{Trace: true})
+	if err != nil {
+		return err
+	}
+	defer done()
+	a.Client = bank
+	a.notef("raftbank %s client on %s: %d clusters, accounts %s. Type help for the commands",
+		a.Version, server.addr, len(a.Topology.Clusters), a.Topology.Accounts())
+	if code := (&shell{app: a, stopOnError: c.StopOnError}).run(ctx); code != exitOK {
+		return told(code)
+	}
+	return nil
+}
+
+// portError says why a client server cannot have its port.
+func portError(port int, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return usageError("port %d is in use. Another client server? Start this one with --second (8999) or --port N", port)
+	}
+	return failure(codeInternal, "client server: %v", err)
+}
+
+// told is the failure of a line that has told it already: only its exit code is left to return.
+func told(code int) error {
+	e := failure(codeInternal, "a command failed")
+	e.code, e.printed = code, true
+	return e
+}
