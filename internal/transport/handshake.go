@@ -86,7 +86,8 @@ func (s *Server) refusal(h *wire.Hello) string {
 	return ""
 }
 
-// accept does the accepting side of the handshake.
+// accept does the accepting side of the handshake. A client that it returns holds a place, which
+// releaseClient gives back.
 func (s *Server) accept(nc net.Conn, r *bufio.Reader) (*wire.Hello, error) {
 	m, err := wire.ReadFrameMax(r, handshakeBytes)
 	if err != nil {
@@ -98,13 +99,16 @@ func (s *Server) accept(nc net.Conn, r *bufio.Reader) (*wire.Hello, error) {
 	}
 	reply := &wire.HelloReply{Bank: s.o.Keys.Bank, Server: s.o.Server, Shard: s.o.Shard, Epoch: s.o.Epoch, Nonce: nonce()}
 	if reply.Refuse = s.refusal(h); reply.Refuse == "" && h.Role == wire.RoleClient {
-		reply.Refuse = s.clientBound()
+		reply.Refuse = s.admitClient()
 	}
 	isPeer := h.Role == wire.RolePeer && reply.Refuse == ""
 	if isPeer {
 		reply.Proof = proof(findKey(s.o.Keys, h.KeyID), acceptContext, h, reply)
 	}
 	if _, err := nc.Write(wire.Append(nil, reply)); err != nil {
+		if h.Role == wire.RoleClient && reply.Refuse == "" {
+			s.releaseClient()
+		}
 		return nil, err
 	}
 	if reply.Refuse != "" {

@@ -88,6 +88,7 @@ type Server struct {
 	clients   map[uint64]*Conn
 	inbound   map[shard.ServerID]net.Conn // the newest accepted link of each peer
 	strangers int                         // connections in their handshake
+	places    int                         // taken by clients, at most MaxClients
 }
 
 // Envelope is a message with its destination: a peer, or a client's connection if Server is 0.
@@ -240,14 +241,21 @@ func (s *Server) admitStranger() bool {
 	return true
 }
 
-// clientBound returns the refusal of one client too many, or "".
-func (s *Server) clientBound() string {
+// admitClient takes a place for a client, or returns the refusal of one client too many.
+func (s *Server) admitClient() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.clients) < s.o.MaxClients {
-		return ""
+	if s.places >= s.o.MaxClients {
+		return fmt.Sprintf("server %s has %d client connections, its bound; try again later", s.o.Server, s.places)
 	}
-	return fmt.Sprintf("server %s has %d client connections, its bound; try again later", s.o.Server, len(s.clients))
+	s.places++
+	return ""
+}
+
+func (s *Server) releaseClient() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.places--
 }
 
 // serve handles one accepted connection to its end.
@@ -272,6 +280,7 @@ func (s *Server) serve(ctx context.Context, nc net.Conn) {
 		s.servePeer(ctx, nc, r, h.Server)
 	default:
 		s.serveClient(ctx, nc, r)
+		s.releaseClient()
 	}
 }
 
