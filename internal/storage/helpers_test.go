@@ -115,15 +115,6 @@ func stateOf(tb testing.TB, l *Log) modelState {
 	return m
 }
 
-// stateOfScan is the same for a scan without a file system.
-func stateOfScan(s *scanner) modelState {
-	m := modelState{hs: s.hs}
-	for _, e := range s.entries {
-		m.entries = append(m.entries, show(e))
-	}
-	return m
-}
-
 func readAll(tb testing.TB, fsys vfs.FS, name string) []byte {
 	tb.Helper()
 	f, err := fsys.Open(name)
