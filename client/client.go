@@ -2,70 +2,152 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
 
-	"raftbank/internal/api"
+	"github.com/oklog/ulid/v2"
+
+	"raftbank/internal/session"
 	"raftbank/internal/shard"
 )
 
+// tick is the engine's unit of time.
+const tick = 10 * time.Millisecond
+
+// closeFlush bounds how long Close waits for FINISH messages.
+const closeFlush = time.Second
+
 // Client talks to a bank. See the package comment.
-type Client struct{}
+type Client struct {
+	o    Options
+	dial dialFunc
+	// ends cancels what dials; ended is closed when the loop has ended.
+	ctx   context.Context
+	ends  context.CancelFunc
+	ended chan struct{}
+	links sync.WaitGroup // goroutines of connections
+
+	wake chan struct{} // capacity 1: the inbox is not empty
+
+	mu sync.Mutex
+	// guarded by mu
+	inbox  []event
+	closed bool
+}
 
 // Open returns a client. It connects lazily: a bank that is down shows at the first call.
-func Open(o Options) (*Client, error) { panic("contract") }
+// Errors: those of Options.Validate.
+func Open(o Options) (*Client, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if o.Deadline == 0 {
+		o.Deadline = 3 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Client{o: o, dial: o.dial, ended: make(chan struct{}), wake: make(chan struct{}, 1)}
+	if c.dial == nil {
+		c.dial = dialTCP
+	}
+	c.ctx, c.ends = context.WithCancel(context.Background())
+	l := &loop{
+		c: c,
+		engine: session.New(session.Options{
+			Topology:      o.Topology,
+			DeadlineTicks: uint64(max(o.Deadline/tick, 1)),
+			MaxInFlight:   o.MaxInFlight,
+			Trace:         o.Trace,
+			CrashPoint:    o.CrashPoint,
+		}),
+		calls: map[session.OpID]*call{},
+		links: map[shard.ServerID]*link{},
+	}
+	go l.run()
+	return c, nil
+}
 
 // Close flushes FINISH messages that are still buffered (bounded by 1 s), ends every call with its
-// present knowledge and waits for the client's goroutines.
-func (c *Client) Close() error { panic("contract") }
-
-// NewID draws a ULID.
-func NewID() ID { panic("contract") }
+// present knowledge and waits for the client's goroutines. Closing twice is harmless.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	if !c.closed {
+		c.closed = true
+		c.inbox = append(c.inbox, event{kind: eventClose})
+	}
+	c.mu.Unlock()
+	c.poke()
+	<-c.ended
+	c.links.Wait()
+	return nil
+}
 
 // Topology returns the topology the client was opened with.
-func (c *Client) Topology() *shard.Topology { panic("contract") }
+func (c *Client) Topology() *shard.Topology { return c.o.Topology }
 
-// Transfer carries out one transfer and returns its outcome. The error is non-nil only for a closed
-// client; everything else is an Outcome. ctx's end gives Unknown (or Unavailable if surely nothing
-// was appended), never an error.
-func (c *Client) Transfer(ctx context.Context, t Transfer) (Result, error) { panic("contract") }
-
-// Balance reads an account strongly (section 7). Errors: *api.Error with code unavailable or refused.
-func (c *Client) Balance(ctx context.Context, a Account) (AccountBalance, error) { panic("contract") }
-
-// BalanceAt reads an account as one server has applied it: stale by choice.
-func (c *Client) BalanceAt(ctx context.Context, s shard.ServerID, a Account) (AccountBalance, error) {
-	panic("contract")
+// post hands an event to the loop.
+func (c *Client) post(e event) {
+	c.mu.Lock()
+	c.inbox = append(c.inbox, e)
+	c.mu.Unlock()
+	c.poke()
 }
 
-// Replicas reads an account strongly and from every replica of its cluster, down ones included.
-func (c *Client) Replicas(ctx context.Context, a Account) (api.Balance, error) { panic("contract") }
-
-// Resolve settles a transfer whose outcome is unknown, or tells its outcome if it is settled.
-// Errors: ErrNotFound if no shard knows the id (all shards answered).
-func (c *Client) Resolve(ctx context.Context, id ID) (Result, error) { panic("contract") }
-
-// Cancel makes sure that a transfer is not applied, unless it already is: ABORTED(cancelled), or
-// the outcome that it has.
-func (c *Client) Cancel(ctx context.Context, id ID) (Result, error) { panic("contract") }
-
-// Status asks every server.
-func (c *Client) Status(ctx context.Context) (api.Status, error) { panic("contract") }
-
-// Datastore asks one server (or every server, with server 0) for its history.
-func (c *Client) Datastore(ctx context.Context, server shard.ServerID, q api.DatastoreQuery) (api.Datastore, error) {
-	panic("contract")
+// submit hands a call to the loop. Errors: ErrClosed.
+func (c *Client) submit(k *call) error {
+	k.start = time.Now()
+	k.done = make(chan session.Result, 1)
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return ErrClosed
+	}
+	c.inbox = append(c.inbox, event{kind: eventCall, call: k})
+	c.mu.Unlock()
+	c.poke()
+	return nil
 }
 
-// Explain asks every server for one transfer and merges the answers into a timeline.
-func (c *Client) Explain(ctx context.Context, id ID) (api.Explain, error) { panic("contract") }
+func (c *Client) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
 
-// InDoubt lists the transfers that are prepared and not finished, from every leader.
-func (c *Client) InDoubt(ctx context.Context) (api.InDoubt, error) { panic("contract") }
+// do carries out a call. The end of ctx asks the engine for what it knows by then.
+func (c *Client) do(ctx context.Context, k *call) (session.Result, error) {
+	if err := c.submit(k); err != nil {
+		return session.Result{}, err
+	}
+	select {
+	case r := <-k.done:
+		return r, nil
+	case <-ctx.Done():
+		c.post(event{kind: eventAbandon, call: k})
+		return <-k.done, nil
+	}
+}
 
-// CheckConservation compares hashes and totals over all replicas, retrying for up to 10 s (or ctx)
-// until nothing is prepared and indexes stand still over two passes.
-func (c *Client) CheckConservation(ctx context.Context) (api.Check, error) { panic("contract") }
+// ids draws ULIDs that are ordered even within a millisecond.
+var ids = struct {
+	sync.Mutex
+	entropy io.Reader // guarded by the mutex
+}{entropy: ulid.Monotonic(rand.Reader, 0)}
 
-// Fault sets the faults of one server's transport. Servers refuse it without --allow-faults.
-func (c *Client) Fault(ctx context.Context, s shard.ServerID, f api.FaultRequest) (api.FaultReply, error) {
-	panic("contract")
+// NewID draws a ULID. Any goroutine may call it.
+func NewID() ID {
+	ids.Lock()
+	defer ids.Unlock()
+	now := ulid.Timestamp(time.Now())
+	id, err := ulid.New(now, ids.entropy)
+	if err != nil { // the monotonic part overflowed: begin anew
+		ids.entropy = ulid.Monotonic(rand.Reader, 0)
+		id = ulid.MustNew(now, ids.entropy)
+	}
+	return ID(id)
 }

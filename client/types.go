@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -44,6 +45,21 @@ const (
 	Unknown     // ask again with the id
 )
 
+// String returns "committed", "aborted", "unavailable" or "unknown".
+func (o Outcome) String() string {
+	switch o {
+	case Committed:
+		return api.OutcomeCommitted
+	case Aborted:
+		return api.OutcomeAborted
+	case Unavailable:
+		return api.OutcomeUnavailable
+	case Unknown:
+		return api.OutcomeUnknown
+	}
+	return "none"
+}
+
 // Kind is how a transfer is carried out.
 type Kind uint8
 
@@ -52,6 +68,17 @@ const (
 	Intra Kind = 1 + iota // both accounts on one shard
 	Cross                 // two shards, two-phase commit
 )
+
+// String returns "intra" or "cross"; "" if an account is held by no shard.
+func (k Kind) String() string {
+	switch k {
+	case Intra:
+		return api.KindIntra
+	case Cross:
+		return api.KindCross
+	}
+	return ""
+}
 
 // Step is one part of a transfer's latency, since the client's initiation.
 type Step struct {
@@ -63,7 +90,7 @@ type Step struct {
 // Result is the outcome of a transfer.
 type Result struct {
 	Transfer  Transfer
-	Kind      Kind
+	Kind      Kind // zero if an account is held by no shard, or the transfer was never seen
 	Outcome   Outcome
 	Reason    Reason   // with Aborted
 	Account   Account  // with insufficient funds, no account: which one
@@ -77,14 +104,38 @@ type Result struct {
 // Options configure a Client. The zero value of a field takes its default.
 type Options struct {
 	Topology *Topology     // required
-	Deadline time.Duration // of a transfer, default 3 s (COMMIT_PROTOCOL: client deadline)
+	Deadline time.Duration // of a transfer, default 3 s; then it is poisoned, within 1 s more
 	Trace    bool          // fill Result.Steps
 	Logger   *slog.Logger  // default: discard
-	// CrashPoint makes Crash be called at one crash point of docs/PROTOCOL.md, section 11 (1 to 9);
-	// 0: never. For tests and the demo.
+	// MaxInFlight bounds the operations in flight, default 65536; more wait in a queue.
+	MaxInFlight int
+	// CrashPoint makes Crash be called at one crash point of docs/PROTOCOL.md, section 11 (1 to 8;
+	// point 9 is Client.Lie); 0: never. For tests and the demo.
 	CrashPoint int
-	// Crash ends the process; it must not return. Required with CrashPoint.
+	// Crash ends the process; it must not return. Required with CrashPoint. If the caller has just
+	// been given an outcome, Crash is called 100 ms later, so that it can be said.
 	Crash func()
+
+	// dial replaces the network in tests.
+	dial dialFunc
+}
+
+// Validate reports what is wrong with the options.
+func (o *Options) Validate() error {
+	switch {
+	case o.Topology == nil:
+		return errors.New("client: options without a topology")
+	case o.Deadline < 0:
+		return errors.New("client: the deadline is negative")
+	case o.CrashPoint < 0 || o.CrashPoint > 8:
+		return fmt.Errorf("client: crash point %d: points are 1 to 8 (point 9 is Lie)", o.CrashPoint)
+	case o.CrashPoint > 0 && o.Crash == nil:
+		return errors.New("client: a crash point without Crash")
+	}
+	if err := o.Topology.Validate(); err != nil {
+		return fmt.Errorf("client: %w", err)
+	}
+	return nil
 }
 
 // Errors.

@@ -32,7 +32,7 @@ type crash struct {
 	parts   []shard.ID // of the transfer whose PREPAREs left
 	arrived []shard.ID
 	since   uint64 // tick of the first unread answer; 0: none
-	decided bool       // committed, and FINISH goes to one participant alone
+	decided bool   // committed, and FINISH goes to one participant alone
 	kept    *shardState
 }
 

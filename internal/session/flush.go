@@ -208,7 +208,7 @@ func (e *Engine) build(r *request) wire.Message {
 			Header: h, Poison: true, Reason: r.items[0].reason, Items: make([]wire.Inquiry, len(r.items)),
 		}
 		for i, it := range r.items {
-			m.Items[i] = wire.Inquiry{ID: it.coord.Record().ID, Digest: it.coord.Digest(), Participants: it.coord.Participants()}
+			m.Items[i] = wire.Inquiry{ID: it.coord.Record().ID, Digest: it.coord.Content(), Participants: it.coord.Participants()}
 		}
 		return m
 	case itemStatus:

@@ -82,8 +82,7 @@ func (e *Engine) onAnswers(r *request, reply *wire.Reply) {
 func (e *Engine) onVote(it *item, res *wire.Result, votes *voteFinder) {
 	c := it.coord
 	a := txn.Answer{
-		Inquiry: it.kind == itemInquire,
-		Code:    res.Code, State: res.State, Reason: res.Reason,
+		Code: res.Code, State: res.State, Reason: res.Reason,
 		Account: res.Account, Available: res.Available,
 	}
 	if c.Cross() {

@@ -164,8 +164,8 @@ func (e *Engine) settleUnseen(o *op) {
 			continue
 		}
 		tombs++
-		// A tombstone of CANCEL has no digest: it binds this shard alone, until all have one.
-		if s.results[i].Reason == ledger.ReasonCancelled && s.results[i].Digest == (ledger.Digest{}) {
+		// A wildcard has no digest. It binds its shard alone, until every shard has one.
+		if s.results[i].Digest == (ledger.Digest{}) {
 			wild = true
 		} else {
 			reason = s.results[i].Reason

@@ -60,9 +60,6 @@ type Action struct {
 // Answer is what one shard said about the transfer. Vote and Block are nil if no certificate came
 // with it.
 type Answer struct {
-	// Inquiry: the answer is to an inquiry, which compares the content of a cross-shard transfer by
-	// its digest and that of a one-shard transfer not at all.
-	Inquiry   bool
 	Code      ledger.ResultCode
 	State     ledger.TransferState
 	Reason    ledger.Reason
@@ -138,6 +135,15 @@ func (c *Coordinator) Record() *ledger.Record { return &c.record }
 
 // Digest returns the transfer's digest, zero if it has one participant.
 func (c *Coordinator) Digest() ledger.Digest { return c.digest }
+
+// Content returns the digest by which an inquiry names the transfer's content, whatever the number
+// of its participants.
+func (c *Coordinator) Content() ledger.Digest {
+	if c.Cross() {
+		return c.digest
+	}
+	return ledger.DigestOf(c.record)
+}
 
 // Participants returns the sorted shards of the transfer. The caller must not change them.
 func (c *Coordinator) Participants() []shard.ID { return c.parts }
@@ -295,10 +301,6 @@ func (c *Coordinator) onSingle(a Answer) []Action {
 		return c.decide(DecidedAborted)
 	case a.Code != ledger.ResultState:
 		return nil
-	case a.State == ledger.Committed && a.Inquiry && !c.recovery:
-		// Something is committed under the id. Sending the transfer again cannot apply it now, and
-		// tells whether that something is this transfer.
-		return []Action{{Kind: ActTransfer, Shard: c.parts[0]}}
 	case a.State == ledger.Committed:
 		return c.decide(DecidedCommitted)
 	case a.State == ledger.Aborted:

@@ -1,0 +1,234 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"raftbank/internal/api"
+	"raftbank/internal/session"
+	"raftbank/internal/shard"
+	"raftbank/internal/wire"
+)
+
+// answer is what one server said to an administrative question; err if it did not.
+type answer[T any] struct {
+	server  shard.Server
+	cluster *shard.Cluster
+	value   T
+	err     error
+}
+
+// askServer asks one server. Errors: ErrClosed, *api.Error.
+func askServer[T any](ctx context.Context, c *Client, s shard.ServerID, kind string, body any) (T, error) {
+	var value T
+	var encoded []byte
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return value, &api.Error{Code: codeInternal, Phase: kind, Message: err.Error()}
+		}
+		encoded = b
+	}
+	r, err := c.ask(ctx, session.Call{Server: s, Ticks: surveyTicks, Build: func(h wire.Header) wire.Message {
+		return &wire.AdminRequest{Header: h, Kind: kind, Body: encoded}
+	}}, kind)
+	if err != nil {
+		return value, err
+	}
+	if err := json.Unmarshal(r.Reply.Body, &value); err != nil {
+		return value, &api.Error{
+			Code: codeInternal, Phase: kind, Message: fmt.Sprintf("server %s answered what is no JSON: %v", s, err),
+		}
+	}
+	return value, nil
+}
+
+// survey asks every server at once; the answers are in the order of the configuration.
+// Errors: ErrClosed alone.
+func survey[T any](ctx context.Context, c *Client, kind string, body any) ([]answer[T], error) {
+	var out []answer[T]
+	for i := range c.o.Topology.Clusters {
+		cluster := &c.o.Topology.Clusters[i]
+		for _, s := range cluster.Servers {
+			out = append(out, answer[T]{server: s, cluster: cluster})
+		}
+	}
+	var wg sync.WaitGroup
+	for i := range out {
+		wg.Go(func() { out[i].value, out[i].err = askServer[T](ctx, c, out[i].server.ID, kind, body) })
+	}
+	wg.Wait()
+	for i := range out {
+		if errors.Is(out[i].err, ErrClosed) {
+			return nil, ErrClosed
+		}
+	}
+	return out, nil
+}
+
+// silent returns an error for the first cluster of which no server answered, or nil.
+func silent[T any](c *Client, answers []answer[T], phase string) *api.Error {
+	for i := range c.o.Topology.Clusters {
+		cluster := &c.o.Topology.Clusters[i]
+		up := false
+		for j := range answers {
+			up = up || (answers[j].cluster == cluster && answers[j].err == nil)
+		}
+		if !up {
+			return c.silentCluster(cluster, phase)
+		}
+	}
+	return nil
+}
+
+// Status asks every server. A server that does not answer is listed as down; Error is set if none
+// of some cluster answers.
+// Errors: ErrClosed.
+func (c *Client) Status(ctx context.Context) (api.Status, error) {
+	answers, err := survey[api.ServerStatus](ctx, c, wire.AdminStatus, nil)
+	if err != nil {
+		return api.Status{}, err
+	}
+	out := api.Status{Shards: []api.ShardStatus{}, Error: silent(c, answers, wire.AdminStatus)}
+	for i := range c.o.Topology.Clusters {
+		cluster := &c.o.Topology.Clusters[i]
+		st := api.ShardStatus{
+			Shard: int(cluster.Shard), Cluster: cluster.Shard.String(),
+			First: cluster.Range.First.String(), Last: cluster.Range.Last.String(),
+		}
+		leaderTerm := uint64(0)
+		for j := range answers {
+			a := &answers[j]
+			if a.cluster != cluster {
+				continue
+			}
+			s := a.value
+			if a.err != nil {
+				s = api.ServerStatus{Server: int(a.server.ID), Shard: int(cluster.Shard), Role: "unknown", Note: a.err.Error()}
+			}
+			s.Addr = a.server.Addr
+			if s.Role == "leader" && s.Term >= leaderTerm {
+				leader := s.Server
+				st.Leader, leaderTerm = &leader, s.Term
+			}
+			st.Servers = append(st.Servers, s)
+		}
+		out.Shards = append(out.Shards, st)
+	}
+	return out, nil
+}
+
+// maxPages bounds how many replies one server's history may take.
+const maxPages = 1000
+
+// Datastore asks one server (or every server, with server 0) for its history. With Limit 0 it
+// returns all that matches.
+// Errors: ErrClosed; *api.Error if there is no such server, the query is refused, or the one server
+// that was asked does not answer. Of several, those that do not answer have Up false.
+func (c *Client) Datastore(ctx context.Context, server shard.ServerID, q api.DatastoreQuery) (api.Datastore, error) {
+	out := api.Datastore{Servers: []api.ServerDatastore{}}
+	if server != 0 {
+		if _, _, ok := c.o.Topology.Server(server); !ok {
+			return out, &api.Error{Code: codeUsage, Message: fmt.Sprintf("this bank has no server %s", server)}
+		}
+		d, err := c.history(ctx, server, q)
+		if err != nil {
+			return out, err
+		}
+		out.Servers = append(out.Servers, d)
+		return out, nil
+	}
+	answers, err := survey[api.ServerDatastore](ctx, c, wire.AdminDatastore, q)
+	if err != nil {
+		return out, err
+	}
+	out.Error = silent(c, answers, wire.AdminDatastore)
+	for i := range answers {
+		a := &answers[i]
+		d := a.value
+		if a.err != nil {
+			d = api.ServerDatastore{
+				Server: int(a.server.ID), Shard: int(a.cluster.Shard), Cluster: a.cluster.Shard.String(), Entries: []api.Entry{},
+			}
+			if e := (*api.Error)(nil); errors.As(a.err, &e) && e.Code == codeRefused {
+				return out, e
+			}
+		} else if q.Limit == 0 {
+			if d, err = c.older(ctx, d, q); err != nil {
+				return out, err
+			}
+		}
+		out.Servers = append(out.Servers, d)
+	}
+	return out, nil
+}
+
+// history reads one server's matching rows.
+func (c *Client) history(ctx context.Context, s shard.ServerID, q api.DatastoreQuery) (api.ServerDatastore, error) {
+	d, err := askServer[api.ServerDatastore](ctx, c, s, wire.AdminDatastore, q)
+	if err != nil || q.Limit != 0 {
+		return d, err
+	}
+	return c.older(ctx, d, q)
+}
+
+// older pages on until nothing that matches is left out.
+func (c *Client) older(ctx context.Context, d api.ServerDatastore, q api.DatastoreQuery) (api.ServerDatastore, error) {
+	pages := [][]api.Entry{d.Entries}
+	for left := d.Truncated; left > 0 && len(pages) < maxPages; {
+		oldest := pages[len(pages)-1]
+		if len(oldest) == 0 {
+			break
+		}
+		q.Before = oldest[0].Row
+		more, err := askServer[api.ServerDatastore](ctx, c, shard.ServerID(d.Server), wire.AdminDatastore, q)
+		if err != nil {
+			return d, err
+		}
+		pages = append(pages, more.Entries)
+		left = more.Truncated
+		d.FirstIndex, d.Truncated = more.FirstIndex, more.Truncated
+	}
+	d.Entries = nil
+	for i := len(pages) - 1; i >= 0; i-- {
+		d.Entries = append(d.Entries, pages[i]...)
+	}
+	return d, nil
+}
+
+// InDoubt lists the transfers that are prepared and not finished, from every cluster's leader; from
+// the replica that knows most where none leads. Error is set if no server of some cluster answers.
+// Errors: ErrClosed.
+func (c *Client) InDoubt(ctx context.Context) (api.InDoubt, error) {
+	answers, err := survey[api.ServerInDoubt](ctx, c, wire.AdminInDoubt, nil)
+	if err != nil {
+		return api.InDoubt{}, err
+	}
+	out := api.InDoubt{Transfers: []api.InDoubtTransfer{}, Error: silent(c, answers, wire.AdminInDoubt)}
+	for i := range c.o.Topology.Clusters {
+		var best *api.ServerInDoubt
+		for j := range answers {
+			a := &answers[j]
+			if a.err != nil || a.cluster != &c.o.Topology.Clusters[i] {
+				continue
+			}
+			v := &a.value
+			if best == nil || (v.Leader && !best.Leader) || (v.Leader == best.Leader && v.Total > best.Total) {
+				best = v
+			}
+		}
+		if best != nil {
+			out.Transfers = append(out.Transfers, best.Transfers...)
+		}
+	}
+	return out, nil
+}
+
+// Fault sets the faults of one server's transport. Servers refuse it without --allow-faults.
+// Errors: ErrClosed; *api.Error.
+func (c *Client) Fault(ctx context.Context, s shard.ServerID, f api.FaultRequest) (api.FaultReply, error) {
+	return askServer[api.FaultReply](ctx, c, s, wire.AdminFault, f)
+}
