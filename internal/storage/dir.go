@@ -68,6 +68,11 @@ func (d *Dir) load(want Identity) error {
 	if err := d.removeTemporary(); err != nil {
 		return err
 	}
+	// A process that was killed may have renamed a file and not synced the name: what is read below
+	// must not vanish after it was relied on.
+	if err := syncDir(d.fs, d.path); err != nil {
+		return err
+	}
 	name := d.file(identityName)
 	raw, err := readSmall(d.fs, name)
 	if isNotExist(err) {

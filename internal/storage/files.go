@@ -78,9 +78,10 @@ func syncDir(fsys vfs.FS, path string) error {
 	return nil
 }
 
-// makeDir creates path with its missing parents, and makes their names durable.
+// makeDir creates path with its missing parents, and makes their names durable: also those that another
+// process made a moment ago and may not have synced.
 func makeDir(fsys vfs.FS, path string) error {
-	var missing []string
+	depth := 2 // the data directory and the one that holds all servers' directories
 	for p := path; ; p = fsys.PathDir(p) {
 		_, err := fsys.Stat(p)
 		if err == nil || p == fsys.PathDir(p) {
@@ -89,13 +90,15 @@ func makeDir(fsys vfs.FS, path string) error {
 		if !isNotExist(err) {
 			return fmt.Errorf("look at %s: %w", p, err)
 		}
-		missing = append(missing, p)
+		depth++
 	}
 	if err := fsys.MkdirAll(path, 0o755); err != nil {
 		return fmt.Errorf("create directory %s: %w", path, err)
 	}
-	for _, p := range missing {
-		if err := syncDir(fsys, fsys.PathDir(p)); err != nil {
+	for p := path; depth > 0 && p != fsys.PathDir(p); depth-- {
+		p = fsys.PathDir(p)
+		// A parent that may be passed through but not read is somebody else's, and older than we are.
+		if err := syncDir(fsys, p); err != nil && !isNotExist(err) && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
 	}
