@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/term"
 
@@ -36,6 +37,8 @@ type App struct {
 	InShell bool
 	// connect opens a client; replaced in tests.
 	connect func(client.Options) (bank, error)
+	// clock tells the time; nil: time.Now. Replaced in tests.
+	clock func() time.Time
 }
 
 // bank is what the commands need of a client. *client.Client is one; tests have a fake.
@@ -94,6 +97,14 @@ func (a *App) notef(format string, args ...any) {
 	if !a.Quiet {
 		_, _ = fmt.Fprintf(a.Err, format+"\n", args...)
 	}
+}
+
+// now tells the time.
+func (a *App) now() time.Time {
+	if a.clock != nil {
+		return a.clock()
+	}
+	return time.Now()
 }
 
 // isTerminal reports whether a stream is a terminal.

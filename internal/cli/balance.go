@@ -41,7 +41,7 @@ func (a *App) runBalance(ctx context.Context, word string) error {
 	if err != nil {
 		return a.badBalance(api.Balance{Account: account.String(), Shard: int(id), Cluster: id.String()}, asExit(err))
 	}
-	end := balanceError(a.Topology, id, v)
+	end := balanceError(a.Topology, id, &v)
 	if end != nil {
 		v.Error = end.err
 		end.printed = a.Format.json()
@@ -55,8 +55,8 @@ func (a *App) runBalance(ctx context.Context, word string) error {
 	return nil
 }
 
-// balanceError says that the read was not a strong one.
-func balanceError(t *shard.Topology, id shard.ID, v api.Balance) *exitError {
+// balanceError says that the read was not a strong one; it takes out figures that nobody answered.
+func balanceError(t *shard.Topology, id shard.ID, v *api.Balance) *exitError {
 	if v.Strong {
 		return nil
 	}
@@ -67,6 +67,7 @@ func balanceError(t *shard.Topology, id shard.ID, v api.Balance) *exitError {
 				Hint:    "who is down: raftbank status"})
 		}
 	}
+	v.Balance, v.Available, v.PendingIn, v.PendingOut = "", "", "", ""
 	e := noServer(t, id)
 	e.Phase = "read"
 	return withError(e)
@@ -93,7 +94,7 @@ func (a *App) balanceTable(w io.Writer, v api.Balance) {
 	if !v.Strong {
 		how = "stale"
 	}
-	figures := columns("#server", "role", "#term", "#applied", "#behind", "#balance", "#available", "#pending in", "#pending out")
+	figures := columns(">server", "role", "#term", "#applied", "#behind", "#balance", "#available", "#pending in", "#pending out")
 	if a.Format != FormatTable {
 		rows := [][]string{{v.Account, v.Cluster, "", how, "", "", "", v.Balance, v.Available, v.PendingIn, v.PendingOut}}
 		for _, r := range v.Replicas {
@@ -102,13 +103,21 @@ func (a *App) balanceTable(w io.Writer, v api.Balance) {
 		a.grid(w, append(columns("account", "cluster"), figures...), rows)
 		return
 	}
-	_, _ = fmt.Fprintf(w, "account %s on %s: balance %s, available %s, pending in %s, pending out %s (%s read)\n",
-		v.Account, v.Cluster, thousands(v.Balance), thousands(v.Available), thousands(v.PendingIn), thousands(v.PendingOut), how)
+	if v.Balance == "" {
+		_, _ = fmt.Fprintf(w, "account %s on %s: no answer\n", v.Account, v.Cluster)
+	} else {
+		a.balanceLine(w, v, how)
+	}
 	var rows [][]string
 	for _, r := range v.Replicas {
 		rows = append(rows, replicaRow(r))
 	}
 	a.grid(w, figures, rows)
+}
+
+func (a *App) balanceLine(w io.Writer, v api.Balance, how string) {
+	_, _ = fmt.Fprintf(w, "account %s on %s: balance %s, available %s, pending in %s, pending out %s (%s read)\n",
+		v.Account, v.Cluster, thousands(v.Balance), thousands(v.Available), thousands(v.PendingIn), thousands(v.PendingOut), how)
 }
 
 func replicaRow(r api.ReplicaBalance) []string {

@@ -85,7 +85,7 @@ func checkError(v api.Check, err error) *exitError {
 
 // checkTable prints one row per replica, and the verdict.
 func (a *App) checkTable(w io.Writer, v api.Check) {
-	cols := columns("cluster", "#server", "role", "#applied", "#prepared", "#total", "#expected", "hash", "equal")
+	cols := columns("cluster", ">server", "role", "#applied", "#prepared", "#total", "#expected", "hash", "equal")
 	var rows [][]string
 	replicas := 0
 	for _, sh := range v.Shards {

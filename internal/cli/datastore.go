@@ -105,12 +105,17 @@ func (a *App) runDatastore(ctx context.Context, d datastoreArgs) error {
 	if err != nil {
 		return a.badDatastore(asExit(err))
 	}
+	for i := range v.Servers {
+		if v.Servers[i].Entries == nil {
+			v.Servers[i].Entries = []api.Entry{} // JSON has lists, not null
+		}
+	}
 	end := a.datastoreError(d, v)
 	if end != nil {
 		v.Error = end.err
 		end.printed = a.Format.json()
 	}
-	if err := a.print(v, func(w io.Writer) { a.datastoreTables(w, v) }); err != nil {
+	if err := a.print(v, func(w io.Writer) { a.datastoreTables(w, v, d.rest()) }); err != nil {
 		return err
 	}
 	if end != nil {
@@ -143,6 +148,14 @@ func noServerAtAll(t *shard.Topology) *exitError {
 	return e.hint("start the servers: raftbank server ID PORT each, or try: raftbank demo")
 }
 
+// rest says how to see the rows that are left out.
+func (d datastoreArgs) rest() string {
+	if d.All {
+		return "one answer carries no more; --id and --account select"
+	}
+	return "--all shows the rest"
+}
+
 func (a *App) badDatastore(e *exitError) error {
 	if !a.Format.json() {
 		return e
@@ -155,7 +168,7 @@ func (a *App) badDatastore(e *exitError) error {
 }
 
 // entryColumns are the columns of a datastore row.
-var entryColumns = columns("#index", "#position", "#term", "kind", "id", "#from", "#to", "#amount", "outcome", "reason")
+var entryColumns = columns("#index", ">position", "#term", "kind", "id", ">from", ">to", "#amount", "outcome", "reason")
 
 func entryRow(e api.Entry) []string {
 	return []string{fmt.Sprint(e.Index), fmt.Sprint(e.Position), fmt.Sprint(e.Term), e.Kind, e.ID,
@@ -163,7 +176,7 @@ func entryRow(e api.Entry) []string {
 }
 
 // datastoreTables prints one table per server; plain is one table with the server in front.
-func (a *App) datastoreTables(w io.Writer, v api.Datastore) {
+func (a *App) datastoreTables(w io.Writer, v api.Datastore, rest string) {
 	if a.Format != FormatTable {
 		var rows [][]string
 		for _, s := range v.Servers {
@@ -173,10 +186,10 @@ func (a *App) datastoreTables(w io.Writer, v api.Datastore) {
 			if !s.Up {
 				a.notef("server %d of %s is down", s.Server, s.Cluster)
 			} else if s.Truncated > 0 {
-				a.notef("server %d: %s left out (--all shows them)", s.Server, plural(int(s.Truncated), "older row"))
+				a.notef("server %d: %s left out (%s)", s.Server, plural(int(s.Truncated), "older row"), rest)
 			}
 		}
-		a.grid(w, append(columns("#server", "cluster"), entryColumns...), rows)
+		a.grid(w, append(columns(">server", "cluster"), entryColumns...), rows)
 		return
 	}
 	for i, s := range v.Servers {
@@ -189,7 +202,7 @@ func (a *App) datastoreTables(w io.Writer, v api.Datastore) {
 		}
 		_, _ = fmt.Fprintf(w, "server %d of %s: %s", s.Server, s.Cluster, plural(int(s.Total), "row"))
 		if s.Truncated > 0 {
-			_, _ = fmt.Fprintf(w, ", the newest %d (--all shows the rest)", len(s.Entries))
+			_, _ = fmt.Fprintf(w, ", the newest %d (%s)", len(s.Entries), rest)
 		}
 		_, _ = fmt.Fprintln(w)
 		if len(s.Entries) == 0 {

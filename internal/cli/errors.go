@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -117,10 +116,9 @@ func (a *App) report(err error) int {
 		return e.code
 	}
 	if a.Format.json() {
-		b, _ := json.Marshal(struct {
+		_ = a.print(struct { // if the output cannot be written, the code still tells
 			Error *api.Error `json:"error"`
-		}{e.err}) // an api.Error always marshals
-		_, _ = fmt.Fprintf(a.Out, "%s\n", b)
+		}{e.err}, nil)
 		return e.code
 	}
 	a.complain(e.err)

@@ -42,9 +42,12 @@ func (a *App) runExplain(ctx context.Context, word string) error {
 		return a.badExplain(id.String(), asExit(err))
 	}
 	up := 0
-	for _, s := range v.Servers {
+	for i, s := range v.Servers {
 		if s.Up {
 			up++
+		}
+		if s.Entries == nil {
+			v.Servers[i].Entries = []api.Entry{} // JSON has lists, not null
 		}
 	}
 	var end *exitError
@@ -112,7 +115,7 @@ func (a *App) explainTable(w io.Writer, v api.Explain) {
 		rows = append(rows, []string{at, e.Cluster, fmt.Sprint(e.Index), fmt.Sprint(e.Term), e.Kind, e.Outcome,
 			e.Reason, intRanges(e.Servers)})
 	}
-	cols := columns("#after", "cluster", "#index", "#term", "event", "outcome", "reason", "servers")
+	cols := columns(">after", "cluster", "#index", "#term", "event", "outcome", "reason", "servers")
 	if a.Format != FormatTable {
 		cols[0].name = "after_us"
 	}

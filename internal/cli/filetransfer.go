@@ -44,6 +44,9 @@ func newFileTransferCmd(a *App) *cobra.Command {
 			if onError != onErrorStop && onError != onErrorSkip {
 				return usageError("--on-error is %s or %s, not %q", onErrorStop, onErrorSkip, onError)
 			}
+			if f.Concurrency < 1 {
+				return usageError("--concurrency must be positive: %d", f.Concurrency)
+			}
 			f.SkipBad = onError == onErrorSkip
 			return a.runFileTransfer(cmd.Context(), f)
 		},
@@ -98,7 +101,7 @@ func (a *App) runFileTransfer(ctx context.Context, f fileTransferArgs) error {
 	run := &fileRun{app: a, args: f, batch: newBatch(f.Batch), lines: lines, skipped: len(bad),
 		rec: NewRecorder(), refused: map[string]int{}}
 	a.notef("batch %s", run.batch.name)
-	c, done, err := a.open()
+	c, done, err := a.openWith(client.Options{})
 	if err != nil {
 		return a.badFile(f, nil, asExit(err))
 	}
@@ -149,12 +152,12 @@ func (a *App) badFile(f fileTransferArgs, bad []badLine, e *exitError) error {
 func (r *fileRun) run(ctx context.Context) error {
 	jobs := r.decide()
 	r.showProgress()
-	start := time.Now()
+	start := r.app.now()
 	// An interruption stops the sending; what is under way keeps its own deadline.
 	patient := context.WithoutCancel(ctx)
 	answered := runSchedule(ctx, newSchedule(jobs, r.args.Unordered), r.args.Concurrency,
-		func(i int) lineAnswer { return r.send(patient, i) }, r.answer)
-	elapsed := time.Since(start)
+		func(i int) client.Result { return r.send(patient, i) }, r.answer)
+	elapsed := r.app.now().Sub(start)
 	if r.bar != nil {
 		_ = r.bar.Finish() // it clears its line
 	}
@@ -187,39 +190,34 @@ func (r *fileRun) showProgress() {
 		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
 }
 
-// lineAnswer is what came of one line.
-type lineAnswer struct {
-	result client.Result
-	err    error // the client is closed
-}
-
 // send carries out line i. It runs on many goroutines and touches only what is line i's.
-func (r *fileRun) send(ctx context.Context, i int) lineAnswer {
+func (r *fileRun) send(ctx context.Context, i int) client.Result {
 	if why := r.refusals[i]; why != nil {
-		return lineAnswer{result: why.result()}
+		return why.result()
 	}
 	result, err := r.bank.Transfer(ctx, r.transfers[i])
 	if err != nil { // closed under us: what became of it is not known
-		result = client.Result{Transfer: r.transfers[i], Outcome: client.Unknown, Detail: err.Error()}
+		return client.Result{Transfer: r.transfers[i], Outcome: client.Unknown, Detail: err.Error()}
 	}
-	return lineAnswer{result: result, err: err}
+	return result
 }
 
 // answer counts one line's outcome.
-func (r *fileRun) answer(i int, a lineAnswer) {
+func (r *fileRun) answer(i int, result client.Result) {
 	var t api.Transfer
 	if why := r.refusals[i]; why != nil {
 		r.refused[why.reason.String()]++
 		t = r.lines[i].refusedTransfer(r.transfers[i].ID, why)
 	} else {
-		r.rec.Observe(a.result)
-		t = r.app.transferOf(a.result)
+		r.rec.Observe(result)
+		t = r.app.transferOf(result)
 	}
-	r.app.Recorder.Observe(a.result)
+	r.app.Recorder.Observe(result)
 	if t.Outcome == api.OutcomeUnknown && len(r.unknowns) < unknownsListed {
 		r.unknowns = append(r.unknowns, t.ID)
 	}
 	if r.app.Format == FormatJSONL {
+		t.Steps = nil            // of interest for one transfer, not for a file of them
 		_ = r.app.print(struct { // a reader that went away shows at the summary
 			Line int `json:"line"`
 			api.Transfer
@@ -238,6 +236,7 @@ func (r *fileRun) finish(answered int, elapsed time.Duration) error {
 	v := r.summary(elapsed)
 	end := r.ending(answered, v)
 	if end != nil {
+		end.err.Retryable = end.code != exitRefused
 		v.Error = end.err
 		end.printed = r.app.Format.json()
 	}
@@ -261,16 +260,24 @@ func (r *fileRun) summary(elapsed time.Duration) api.FileTransfer {
 		Kinds: p.Kinds, Unknowns: r.unknowns,
 	}
 	done := v.Committed + sum(p.Total.Aborted) + sum(r.refused)
+	for i, k := range v.Kinds {
+		v.Kinds[i].TPS = perSecond(k.Committed+sum(k.Aborted), elapsed)
+	}
 	for reason, n := range r.refused {
 		v.Aborted[reason] += n
 	}
 	if len(r.refused) > 0 {
 		v.Kinds = append(v.Kinds, api.KindPerformance{Kind: kindRefused, Aborted: r.refused})
 	}
-	if elapsed > 0 {
-		v.TPS = float64(done) / elapsed.Seconds()
-	}
+	v.TPS = perSecond(done, elapsed)
 	return v
+}
+
+func perSecond(n int, elapsed time.Duration) float64 {
+	if elapsed <= 0 {
+		return 0
+	}
+	return float64(n) / elapsed.Seconds()
 }
 
 // kindRefused is the kind of what the rules refuse before a server is asked.

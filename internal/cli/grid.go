@@ -12,14 +12,15 @@ import (
 // column describes one column of a grid.
 type column struct {
 	name   string
-	number bool // right aligned; with thousands separators in a table
+	right  bool // right aligned
+	number bool // thousands separators in a table
 }
 
-// columns builds columns: a name with a leading "#" is a number.
+// columns builds columns: a name with a leading "#" is a number, with a leading ">" right aligned.
 func columns(names ...string) []column {
 	cols := make([]column, len(names))
 	for i, name := range names {
-		cols[i] = column{name: strings.TrimPrefix(name, "#"), number: strings.HasPrefix(name, "#")}
+		cols[i] = column{name: strings.TrimLeft(name, "#>"), number: name[0] == '#', right: name[0] == '#' || name[0] == '>'}
 	}
 	return cols
 }
@@ -65,7 +66,7 @@ func (a *App) tableGrid(w io.Writer, cols []column, rows [][]string) {
 	for i, c := range cols {
 		header[i] = c.name
 		configs[i] = table.ColumnConfig{Number: i + 1}
-		if c.number {
+		if c.right {
 			configs[i].Align, configs[i].AlignHeader = text.AlignRight, text.AlignRight
 		}
 	}

@@ -80,7 +80,7 @@ func outcomeError(t api.Transfer, printed bool) error {
 }
 
 // transferColumns is the plain form of a transfer.
-var transferColumns = columns("id", "#from", "#to", "#amount", "kind", "outcome", "reason", "#latency_us")
+var transferColumns = columns("id", ">from", ">to", "#amount", "kind", "outcome", "reason", "#latency_us")
 
 func transferRow(t api.Transfer) []string {
 	return []string{t.ID, t.From, t.To, t.Amount, t.Kind, t.Outcome, t.Reason, fmt.Sprint(t.LatencyUs)}
@@ -117,12 +117,11 @@ func (a *App) outcomeLine(t api.Transfer) string {
 	if t.From != "" {
 		parts = append(parts, fmt.Sprintf(" %s -> %s: %s", t.From, t.To, t.Amount))
 	}
-	parts = append(parts, " "+t.ID)
+	line := strings.Join(append(parts, " "+t.ID), " ")
 	if t.Outcome == api.OutcomeAborted {
-		parts = append(parts, fmt.Sprintf("\n%s  %s: %s. Nothing moved", strings.Repeat(" ", 10),
-			strings.ReplaceAll(t.Reason, "_", " "), t.Detail))
+		line += fmt.Sprintf("\n%12s%s: %s. Nothing moved", "", strings.ReplaceAll(t.Reason, "_", " "), t.Detail)
 	}
-	return strings.Join(parts, " ")
+	return line
 }
 
 // ms prints microseconds as milliseconds, right aligned.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 )
 
@@ -35,11 +34,9 @@ func (a *App) print(v any, table func(w io.Writer)) error {
 		table(a.Out)
 		return nil
 	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return failure(codeInternal, "encode the output: %v", err)
-	}
-	if _, err := fmt.Fprintf(a.Out, "%s\n", b); err != nil {
+	enc := json.NewEncoder(a.Out)
+	enc.SetEscapeHTML(false) // it is read by people too
+	if err := enc.Encode(v); err != nil {
 		return failure(codeInternal, "write the output: %v", err)
 	}
 	return nil

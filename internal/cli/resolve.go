@@ -159,5 +159,5 @@ func (a *App) inDoubtTable(w io.Writer, v api.InDoubt) {
 		rows = append(rows, []string{t.ID, t.Cluster, t.From, t.To, t.Amount, fmt.Sprint(t.Index),
 			fmt.Sprint(t.AgeMs), strings.Join(shards, ",")})
 	}
-	a.grid(w, columns("id", "cluster", "#from", "#to", "#amount", "#index", "#age ms", "participants"), rows)
+	a.grid(w, columns("id", "cluster", ">from", ">to", "#amount", "#index", "#age ms", "participants"), rows)
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/signal"
@@ -39,7 +40,7 @@ func (a *App) main(ctx context.Context, args []string) int {
 	// The format comes first, so that an error of the flags is told in it.
 	a.Format = a.formatOf(args)
 	root := newRootCmd(a)
-	root.SetArgs(markNegatives(args))
+	root.SetArgs(markNegatives(root, args))
 	root.SetIn(a.In)
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
@@ -58,9 +59,10 @@ func newRootCmd(a *App) *cobra.Command {
 			"5 outcome unknown, 6 not authorised, 7 a check proved a violation, 130 interrupted.",
 		Version:       version,
 		SilenceErrors: true, SilenceUsage: true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		Annotations:       map[string]string{needsNoConfig: ""},
-		Args:              cobra.ArbitraryArgs,
+		SuggestionsMinimumDistance: 2,
+		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
+		Annotations:                map[string]string{needsNoConfig: ""},
+		Args:                       cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()
@@ -71,9 +73,9 @@ func newRootCmd(a *App) *cobra.Command {
 	root.SetVersionTemplate("raftbank {{.Version}}\n")
 	flags := root.PersistentFlags()
 	flags.StringP("output", "o", "", "output format: table, plain, json or jsonl (default: table on a terminal, else plain)")
-	flags.StringVar(&a.ConfigPath, "config", "", "configuration file (default: 3 clusters of 3 servers on ports 9001-9009)")
-	flags.BoolVarP(&a.Quiet, "quiet", "q", false, "no notes and no progress on stderr")
-	flags.BoolVar(&a.NoColor, "no-color", false, "no colours (NO_COLOR is honoured too)")
+	flags.StringVar(&a.ConfigPath, "config", a.ConfigPath, "configuration file (default: 3 clusters of 3 servers on ports 9001-9009)")
+	flags.BoolVarP(&a.Quiet, "quiet", "q", a.Quiet, "no notes and no progress on stderr")
+	flags.BoolVar(&a.NoColor, "no-color", a.NoColor, "no colours (NO_COLOR is honoured too)")
 	root.AddCommand(
 		newTransferCmd(a), newFileTransferCmd(a), newBalanceCmd(a), newDatastoreCmd(a), newExplainCmd(a),
 		newPerformanceCmd(a), newStatusCmd(a), newResolveCmd(a), newCancelCmd(a), newInDoubtCmd(a),
@@ -81,10 +83,18 @@ func newRootCmd(a *App) *cobra.Command {
 	)
 	root.AddCommand(hostCommands(a)...)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError("%s", unmark(err.Error())).hint("see: %s --help", cmd.CommandPath())
+		return usageError("%s", flagMessage(err)).hint("see: %s --help", a.typed(cmd.CommandPath()))
 	})
 	a.prepareAll(root)
 	return root
+}
+
+// typed returns a command as the user types it here: a shell knows no program name.
+func (a *App) typed(command string) string {
+	if a.InShell {
+		return strings.TrimPrefix(command, "raftbank ")
+	}
+	return command
 }
 
 func unknownCommand(cmd *cobra.Command, name string) error {
@@ -107,7 +117,7 @@ func (a *App) prepareAll(cmd *cobra.Command) {
 			if err == nil {
 				return nil
 			}
-			return usageError("%s: %v", cmd.CommandPath(), err).hint("usage: %s", cmd.UseLine())
+			return usageError("%s: %v", cmd.Name(), err).hint("usage: %s", a.typed(cmd.UseLine()))
 		}
 	}
 	if run := cmd.RunE; run != nil {
@@ -140,7 +150,7 @@ func (a *App) prepare(cmd *cobra.Command) error {
 	}
 	topology, err := config.Load(a.ConfigPath)
 	if err != nil {
-		return usageError("%v", err).hint("the default configuration: raftbank config")
+		return usageError("%v", err).hint("its form: docs/CLI.md, configuration")
 	}
 	a.Topology = topology
 	return nil
@@ -165,7 +175,7 @@ func (a *App) applyEnv(flags *pflag.FlagSet) error {
 			return
 		}
 		if err := flags.Set(f.Name, value); err != nil {
-			failed = usageError("environment variable %s: %v", name, err)
+			failed = usageError("environment variable %s: not a value of type %s: %q", name, f.Value.Type(), value)
 		}
 	})
 	return failed
@@ -199,16 +209,49 @@ func (a *App) formatOf(args []string) Format {
 	return FormatPlain
 }
 
-// markNegatives marks the arguments that are negative numbers (or begin with one).
-func markNegatives(args []string) []string {
+// flagMessage words an error of the flags for people.
+func flagMessage(err error) string {
+	var bad *pflag.InvalidValueError
+	if errors.As(err, &bad) {
+		return fmt.Sprintf("--%s: not a value of type %s: %q", bad.GetFlag().Name, bad.GetFlag().Value.Type(), unmark(bad.GetValue()))
+	}
+	return unmark(err.Error())
+}
+
+// markNegatives marks the arguments that are negative numbers (or begin with one), but for the
+// values of flags.
+func markNegatives(root *cobra.Command, args []string) []string {
+	cmd, _, err := root.Find(args)
+	if err != nil {
+		cmd = root
+	}
 	marked := make([]string, len(args))
 	for i, arg := range args {
+		if i > 0 && takesValue(cmd, args[i-1]) {
+			marked[i] = arg
+			continue
+		}
 		if len(arg) >= 2 && arg[0] == '-' && (arg[1] == '.' || '0' <= arg[1] && arg[1] <= '9') {
 			arg = negativeMark + arg
 		}
 		marked[i] = arg
 	}
 	return marked
+}
+
+// takesValue reports whether an argument is a flag whose value is the next argument.
+func takesValue(cmd *cobra.Command, arg string) bool {
+	var f *pflag.Flag
+	switch name := strings.TrimPrefix(arg, "--"); {
+	case strings.Contains(arg, "="):
+	case name != arg:
+		f = cmd.Flag(name)
+	case len(arg) == 2 && arg[0] == '-':
+		if f = cmd.Flags().ShorthandLookup(arg[1:]); f == nil {
+			f = cmd.Root().PersistentFlags().ShorthandLookup(arg[1:])
+		}
+	}
+	return f != nil && f.NoOptDefVal == ""
 }
 
 // unmark takes the mark out of an argument or a message that quotes one.

@@ -116,7 +116,7 @@ func anyUp(v api.Status) bool {
 
 // statusTable prints one row per server. A table names a cluster once; plain on every row.
 func (a *App) statusTable(w io.Writer, v api.Status) {
-	cols := columns("cluster", "accounts", "#server", "addr", "role", "#term", "#commit", "#applied", "#prepared", "note")
+	cols := columns("cluster", "accounts", ">server", "addr", "role", "#term", "#commit", "#applied", "#prepared", "note")
 	var rows [][]string
 	for _, sh := range v.Shards {
 		name, accounts := sh.Cluster, sh.First+"-"+sh.Last

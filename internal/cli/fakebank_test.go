@@ -1,0 +1,237 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"raftbank/client"
+	"raftbank/internal/api"
+	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
+)
+
+// fakeBank is a bank in memory, with the default topology. Its transfers take 1.5 ms by their own
+// account and move money at once.
+type fakeBank struct {
+	topology *shard.Topology
+	// scenario is "", or what is wrong with the bank: down, minority, unknown, busy, violation,
+	// empty (nothing is known of any id).
+	scenario string
+
+	mu       sync.Mutex // guards balances, seen and peak
+	balances map[shard.Account]uint64
+	seen     map[client.ID]client.Result
+	inFlight int
+	peak     int
+	sent     []client.Transfer
+	gate     func(client.Transfer) // called outside the lock before a transfer; may be nil
+}
+
+func newFakeBank(scenario string) *fakeBank {
+	return &fakeBank{topology: shard.DefaultTopology(), scenario: scenario,
+		balances: map[shard.Account]uint64{}, seen: map[client.ID]client.Result{}}
+}
+
+func (b *fakeBank) Topology() *shard.Topology { return b.topology }
+func (b *fakeBank) Close() error              { return nil }
+
+func (b *fakeBank) balance(a shard.Account) uint64 {
+	if n, ok := b.balances[a]; ok {
+		return n
+	}
+	return b.topology.OpeningBalance
+}
+
+func (b *fakeBank) Transfer(_ context.Context, t client.Transfer) (client.Result, error) {
+	b.mu.Lock()
+	b.inFlight++
+	b.peak = max(b.peak, b.inFlight)
+	b.mu.Unlock()
+	if b.gate != nil {
+		b.gate(t)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.inFlight--
+	b.sent = append(b.sent, t)
+	if r, ok := b.seen[t.ID]; ok {
+		return r, nil
+	}
+	r := b.apply(t)
+	b.seen[t.ID] = r
+	return r, nil
+}
+
+func (b *fakeBank) apply(t client.Transfer) client.Result {
+	r := client.Result{Transfer: t, Kind: client.Intra, Outcome: client.Committed, Latency: 1500 * time.Microsecond}
+	from, _ := b.topology.ShardOf(t.From)
+	to, _ := b.topology.ShardOf(t.To)
+	if from != to {
+		r.Kind = client.Cross
+		r.Latency *= 2
+	}
+	r.Steps = []client.Step{
+		{At: 0, Actor: "client", Text: "-> server 1, leader of " + from.String()},
+		{At: 1400 * time.Microsecond, Actor: from.String(), Text: "index 3"},
+	}
+	switch b.scenario {
+	case "down":
+		r.Outcome, r.Shard, r.Steps = client.Unavailable, from, nil
+		return r
+	case "unknown":
+		r.Outcome, r.Shard, r.Detail = client.Unknown, from, "no answer within 3 s"
+		return r
+	}
+	if have := b.balance(t.From); have < t.Amount.Lo || t.Amount.Hi > 0 {
+		r.Outcome, r.Reason = client.Aborted, ledger.ReasonInsufficientFunds
+		r.Account, r.Available = t.From, ledger.Units(have)
+		return r
+	}
+	b.balances[t.From] = b.balance(t.From) - t.Amount.Lo
+	b.balances[t.To] = b.balance(t.To) + t.Amount.Lo
+	return r
+}
+
+func (b *fakeBank) Balance(context.Context, client.Account) (client.AccountBalance, error) {
+	return client.AccountBalance{}, errors.New("fake bank: no Balance")
+}
+
+func (b *fakeBank) Replicas(_ context.Context, a client.Account) (api.Balance, error) {
+	id, _ := b.topology.ShardOf(a)
+	v := api.Balance{Account: a.String(), Shard: int(id), Cluster: id.String(), Balance: "1204", Available: "1200",
+		PendingIn: "0", PendingOut: "4", Strong: b.scenario == ""}
+	for i, s := range b.topology.Cluster(id).Servers {
+		r := api.ReplicaBalance{Server: int(s.ID), Role: "follower", Term: 2, Applied: 1200, Behind: 4,
+			Balance: "1204", Available: "1204", PendingIn: "0", PendingOut: "0", Up: true}
+		switch {
+		case b.scenario == "down" || b.scenario == "minority" && i > 0:
+			r = api.ReplicaBalance{Server: int(s.ID), Role: "unknown"}
+		case i == 0:
+			r.Role, r.Applied, r.Behind, r.Available, r.PendingOut = "leader", 1204, 0, "1200", "4"
+		}
+		v.Replicas = append(v.Replicas, r)
+	}
+	return v, nil
+}
+
+func (b *fakeBank) Resolve(_ context.Context, id client.ID) (client.Result, error) {
+	if b.scenario == "empty" {
+		return client.Result{}, client.ErrNotFound
+	}
+	t := client.Transfer{ID: id, From: 3, To: 1003, Amount: ledger.Units(4)}
+	return b.apply(t), nil
+}
+
+func (b *fakeBank) Cancel(ctx context.Context, id client.ID) (client.Result, error) {
+	if b.scenario != "empty" {
+		return b.Resolve(ctx, id)
+	}
+	return client.Result{Transfer: client.Transfer{ID: id}, Outcome: client.Aborted,
+		Reason: ledger.ReasonCancelled, Latency: time.Millisecond}, nil
+}
+
+func (b *fakeBank) Status(context.Context) (api.Status, error) {
+	var v api.Status
+	for _, c := range b.topology.Clusters {
+		sh := api.ShardStatus{Shard: int(c.Shard), Cluster: c.Shard.String(), First: c.Range.First.String(), Last: c.Range.Last.String()}
+		for i, s := range c.Servers {
+			st := api.ServerStatus{Server: int(s.ID), Addr: s.Addr, Shard: int(c.Shard), Role: "follower", Term: 2,
+				Commit: 1204, Applied: 1204, Hash: "9f86d081884c7d65", Up: true}
+			leader := int(c.Servers[0].ID)
+			st.Leader = &leader
+			if i == 0 {
+				st.Role = "leader"
+				sh.Leader = &leader
+			}
+			if b.scenario == "down" || b.scenario == "minority" && c.Shard == 1 && i < 2 {
+				st = api.ServerStatus{Server: int(s.ID), Addr: s.Addr, Shard: int(c.Shard), Role: "unknown"}
+				sh.Leader = nil
+			}
+			sh.Servers = append(sh.Servers, st)
+		}
+		v.Shards = append(v.Shards, sh)
+	}
+	return v, nil
+}
+
+const fakeID = "01J9ZQ6X3K4M8N2P5R7T9V1W3Y"
+
+func (b *fakeBank) Datastore(_ context.Context, server shard.ServerID, q api.DatastoreQuery) (api.Datastore, error) {
+	var v api.Datastore
+	for _, c := range b.topology.Clusters {
+		for _, s := range c.Servers {
+			if server != 0 && s.ID != server {
+				continue
+			}
+			sd := api.ServerDatastore{Server: int(s.ID), Shard: int(c.Shard), Cluster: c.Shard.String(), Up: b.scenario != "down"}
+			if sd.Up {
+				sd.FirstIndex, sd.Total, sd.Truncated = 2, 1207, 1205
+				sd.Entries = []api.Entry{
+					{Index: 1206, Term: 3, Kind: "prepare", ID: fakeID, From: "7", To: "2007", Amount: "5", Outcome: "yes", TimeNs: 1e18},
+					{Index: 1207, Position: 1, Term: 3, Kind: "commit", ID: fakeID, From: "7", To: "2007", Amount: "5", Outcome: "committed", TimeNs: 1e18 + 1e6},
+				}
+			}
+			v.Servers = append(v.Servers, sd)
+		}
+	}
+	_ = q
+	return v, nil
+}
+
+func (b *fakeBank) Explain(_ context.Context, id client.ID) (api.Explain, error) {
+	v := api.Explain{ID: id.String(), Outcome: outcomeNotFound, Events: []api.ExplainEvent{}}
+	for n := 1; n <= 6; n++ {
+		v.Servers = append(v.Servers, api.ServerExplain{Server: n, Shard: (n + 2) / 3, Cluster: fmt.Sprintf("C%d", (n+2)/3), Up: b.scenario != "down" && n != 5})
+	}
+	if b.scenario == "empty" || b.scenario == "down" {
+		return v, nil
+	}
+	v.From, v.To, v.Amount, v.Kind, v.Outcome = "3", "1003", "4", "cross", "committed"
+	v.Events = []api.ExplainEvent{
+		{TimeNs: 1700000000123456000, Cluster: "C1", Index: 4, Term: 2, Kind: "prepare", Outcome: "yes", Servers: []int{1, 2, 3}},
+		{TimeNs: 1700000000123956000, Cluster: "C2", Index: 3, Term: 2, Kind: "prepare", Outcome: "yes", Servers: []int{4, 6}},
+		{TimeNs: 1700000000143456000, Cluster: "C1", Index: 5, Term: 2, Kind: "commit", Outcome: "committed", Servers: []int{1, 2, 3}},
+		{TimeNs: 1700000000143956000, Cluster: "C2", Index: 4, Term: 2, Kind: "commit", Outcome: "committed", Servers: []int{4, 6}},
+	}
+	return v, nil
+}
+
+func (b *fakeBank) InDoubt(context.Context) (api.InDoubt, error) {
+	if b.scenario == "down" {
+		return api.InDoubt{}, noServer(b.topology, 1)
+	}
+	if b.scenario == "empty" {
+		return api.InDoubt{}, nil
+	}
+	return api.InDoubt{Transfers: []api.InDoubtTransfer{{ID: fakeID, Shard: 1, Cluster: "C1", From: "3", To: "1003",
+		Amount: "4", Index: 4, AgeMs: 1250, Participants: []int{1, 2}}}}, nil
+}
+
+func (b *fakeBank) CheckConservation(context.Context) (api.Check, error) {
+	yes, no := true, false
+	v := api.Check{OK: &yes, Total: "10000", Expected: "10000"}
+	hashes := &yes
+	switch b.scenario {
+	case "down":
+		return api.Check{}, noServer(b.topology, 1)
+	case "busy":
+		v.OK, v.InFlight, v.Note, hashes = nil, 3, "not comparable while transfers run", nil
+	case "violation":
+		v.OK, v.Total, hashes = &no, "9999", &no
+		v.Note = "C1: servers 1 and 2 differ at index 1204"
+	}
+	sh := api.ShardCheck{Shard: 1, Cluster: "C1", Total: v.Total, InFlight: v.InFlight, HashesOK: hashes}
+	for n := 1; n <= 3; n++ {
+		sh.Servers = append(sh.Servers, api.ServerCheck{Server: n, Shard: 1, Up: true, Leader: n == 1, Term: 2, Applied: 1204,
+			Commit: 1204, Total: v.Total, Expected: "10000", Hash: api.HashAt{Index: 1204, State: "9f86d081884c7d65"}})
+	}
+	v.Shards = []api.ShardCheck{sh}
+	return v, nil
+}
+
+func (b *fakeBank) Fault(context.Context, shard.ServerID, api.FaultRequest) (api.FaultReply, error) {
+	return api.FaultReply{}, errors.New("fake bank: no faults")
+}
