@@ -52,6 +52,7 @@ type loop struct {
 	out     sender
 	in      *inbox
 	logger  *slog.Logger
+	alone   bool // the shard has one replica: nobody can take over at the end
 
 	idleTicks int // since the last append; markAfterTicks: the log has its mark
 	envelopes []transport.Envelope
@@ -95,7 +96,7 @@ func (l *loop) run(ctx context.Context, ticks <-chan time.Time, stopping func())
 				return err
 			}
 		}
-		if done == nil && !l.machine.HasWork() && !l.machine.IsLeader() {
+		if done == nil && !l.machine.HasWork() && (l.alone || !l.machine.IsLeader()) {
 			return nil
 		}
 	}

@@ -88,7 +88,9 @@ func run(ctx context.Context, o Options, fs vfs.FS) error {
 		return err
 	}
 	n.front.open()
-	l := &loop{machine: r, log: n.log, out: n.net, in: n.front.inbox, logger: n.o.Logger}
+	l := &loop{
+		machine: r, log: n.log, out: n.net, in: n.front.inbox, logger: n.o.Logger, alone: len(n.cluster.Servers) == 1,
+	}
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
 	return l.run(ctx, ticker.C, n.net.StopAccepting)

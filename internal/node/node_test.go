@@ -29,7 +29,7 @@ import (
 // wait bounds what a test waits for; only a failing test reaches it.
 const wait = 30 * time.Second
 
-// cluster is one shard of three servers in this process, on free ports.
+// cluster is a bank in this process, on free ports.
 type cluster struct {
 	t        *testing.T
 	dir      string
@@ -63,13 +63,20 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
-func newCluster(t *testing.T) *cluster {
-	c := &cluster{t: t, dir: t.TempDir(), running: map[shard.ServerID]*server{}}
-	part := shard.Cluster{Shard: 1, Range: shard.Range{First: 1, Last: 10}}
-	for id := range shard.ServerID(3) {
-		part.Servers = append(part.Servers, shard.Server{ID: id + 1, Addr: freeAddr(t)})
+// newCluster returns a bank of one shard on three servers.
+func newCluster(t *testing.T) *cluster { return newBank(t, 1, 3) }
+
+// newBank returns a bank of clusters with ten accounts each. Its servers are not started.
+func newBank(t *testing.T, clusters, replicas int) *cluster {
+	c := &cluster{t: t, dir: t.TempDir(), running: map[shard.ServerID]*server{}, topology: &shard.Topology{OpeningBalance: 100}}
+	for i := range clusters {
+		first := shard.Account(10*i + 1)
+		part := shard.Cluster{Shard: shard.ID(i + 1), Range: shard.Range{First: first, Last: first + 9}}
+		for k := range replicas {
+			part.Servers = append(part.Servers, shard.Server{ID: shard.ServerID(i*replicas + k + 1), Addr: freeAddr(t)})
+		}
+		c.topology.Clusters = append(c.topology.Clusters, part)
 	}
-	c.topology = &shard.Topology{Clusters: []shard.Cluster{part}, OpeningBalance: 100}
 	t.Cleanup(c.stopAll)
 	return c
 }
@@ -139,7 +146,7 @@ func (c *cluster) stopAll() {
 // ask sends one request on a raw connection and returns the reply; an error if the server is down.
 func (c *cluster) ask(id shard.ServerID, m wire.Message) (*wire.Reply, error) {
 	c.t.Helper()
-	server, _, _ := c.topology.Server(id)
+	server, part, _ := c.topology.Server(id)
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	conn, _, err := transport.Dial(ctx, server.Addr, wire.Hello{})
@@ -150,7 +157,7 @@ func (c *cluster) ask(id shard.ServerID, m wire.Message) (*wire.Reply, error) {
 	defer conn.Close()
 	c.request++
 	h := wire.HeaderOf(m)
-	h.Request, h.Shard, h.Epoch = c.request, 1, c.topology.Map().Epoch()
+	h.Request, h.Shard, h.Epoch = c.request, part.Shard, c.topology.Map().Epoch()
 	if err := conn.Send(m); err != nil {
 		return nil, err
 	}
@@ -198,7 +205,7 @@ func (c *cluster) transfer(id byte, amount uint64) shard.ServerID {
 	return leader
 }
 
-// wantBalances checks account 1 at one server, as it has applied, once it has caught up.
+// wantBalance checks account 1 at one server, as it has applied, once it has caught up.
 func (c *cluster) wantBalance(id shard.ServerID, debits uint64) {
 	c.t.Helper()
 	var last string
@@ -275,6 +282,34 @@ func (c *cluster) waitFor(what string, ok func() (bool, string)) {
 		}
 	}
 	c.t.Fatalf("%s: last: %s", what, last)
+}
+
+// TestAbandonedTransferIsSettled lets a client die after it has asked one of two shards to prepare:
+// that shard's leader asks the other one, over the link between servers of different shards.
+func TestAbandonedTransferIsSettled(t *testing.T) {
+	c := newBank(t, 2, 1)
+	c.start(1)
+	c.start(2)
+	record := ledger.Record{
+		ID: ledger.TransferID{1}, Debit: 1, Credit: 11, Amount: ledger.Units(10), Currency: ledger.DefaultCurrency,
+	}
+	_, reply := c.askLeader(&wire.PrepareRequest{Records: []ledger.Record{record}, Digests: []ledger.Digest{ledger.DigestOf(record)}})
+	if len(reply.Blocks) != 1 || len(reply.Blocks[0].Votes) != 1 || reply.Blocks[0].Votes[0].Fact != ledger.FactYes {
+		t.Fatalf("got %+v, want a certified yes", reply)
+	}
+	started := time.Now()
+	for _, id := range []shard.ServerID{1, 2} {
+		c.waitFor("the tombstone", func() (bool, string) {
+			reply, err := c.ask(id, &wire.StatusRequest{IDs: []ledger.TransferID{record.ID}})
+			if err != nil || len(reply.Results) == 0 {
+				return false, fmt.Sprintf("%+v, %v", reply, err)
+			}
+			r := reply.Results[0]
+			return r.State == ledger.Aborted && r.Reason == ledger.ReasonTimedOut, fmt.Sprintf("%+v", r)
+		})
+	}
+	t.Logf("settled %v after the vote", time.Since(started))
+	c.wantBalance(1, 0)
 }
 
 func TestEmptiedDirectoryIsRefused(t *testing.T) {
