@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ func (d *demo) runActs(ctx context.Context) error {
 		{"Three transfers, step by step", d.actTransfers},
 		{"FileTransfer " + transactionsFile, d.actFile},
 		{"kill -9 the leader of " + demoKilled.String() + " while transfers run", d.actKillLeader},
-		{"Kill the coordinator after every shard voted YES, before it told a shard", d.actCrash},
+		{"Kill the coordinator after every shard voted YES, before it told them so", d.actCrash},
 		{"PrintDatastore 3", d.actDatastore},
 		{"Check", d.actCheck},
 	}
@@ -41,8 +42,8 @@ func (d *demo) runActs(ctx context.Context) error {
 			return err
 		}
 	}
-	d.printf("\nDone in %.1f s. Try:  Kill 5   Partition 4|5,6   CrashClient 2   Explain %s   help\n",
-		time.Since(d.begin).Seconds(), d.report.crashed)
+	d.printf("\nDone in %.1f s. Try:  Kill 5   Partition 4|5,6   CrashClient 2   help\n", time.Since(d.begin).Seconds())
+	d.printf("and follow the transfer of the killed client:  Explain %s\n", d.report.crashed)
 	return nil
 }
 
@@ -119,9 +120,7 @@ func (d *demo) showTransfer(ctx context.Context, from, to, amount uint64, remark
 	if err != nil {
 		return err
 	}
-	for _, s := range r.Steps {
-		d.printf("  %8.2f ms  %-7s  %s\n", s.At.Seconds()*1000, s.Actor, s.Text)
-	}
+	d.showSteps(r)
 	moved := ""
 	for i, a := range accounts {
 		moved += fmt.Sprintf("   %s: %s -> %s", a, before[i], after[i])
@@ -130,6 +129,7 @@ func (d *demo) showTransfer(ctx context.Context, from, to, amount uint64, remark
 	switch r.Outcome {
 	case client.Committed:
 		d.printf("%s%-36s%s\n", at, "COMMITTED "+kindName(r.Kind), moved)
+		return d.showLog(ctx, r.Transfer.ID)
 	case client.Aborted:
 		d.printf("%sABORTED %s: %s. Nothing moved\n", at, strings.ReplaceAll(r.Reason.String(), "_", " "),
 			reasonSentence(d.app.Topology, r))
@@ -140,6 +140,93 @@ func (d *demo) showTransfer(ctx context.Context, from, to, amount uint64, remark
 		d.fail("transfer %s is %s on a bank without faults: %s", r.Transfer.ID, outcomeName(r.Outcome), r.Detail)
 	}
 	return nil
+}
+
+// showSteps prints what the client saw, the outcome excepted, which follows.
+func (d *demo) showSteps(r client.Result) {
+	for i, s := range r.Steps {
+		if i == len(r.Steps)-1 && s.Actor == "client" {
+			continue
+		}
+		text := s.Text
+		if s.Actor == "client" {
+			text = "-> " + text
+		}
+		if r.Kind == client.Intra { // nobody votes where one shard decides
+			text = strings.Replace(text, "voted NO", "refused", 1)
+		}
+		d.printf("  %8.2f ms  %-7s  %s\n", s.At.Seconds()*1000, s.Actor, strings.ReplaceAll(text, "_", " "))
+	}
+}
+
+// showLog prints where a transfer stands in the logs, once all replicas that run have applied it.
+func (d *demo) showLog(ctx context.Context, id client.ID) error {
+	ctx, cancel := context.WithTimeout(ctx, demoFollowWait)
+	defer cancel()
+	for {
+		e, err := d.bank.client.Explain(ctx, id)
+		if err != nil {
+			return err
+		}
+		if everywhere(e, d.app.Topology) {
+			for _, line := range logLines(e) {
+				d.printf("              %s\n", line)
+			}
+			return nil
+		}
+		select {
+		case <-time.After(demoPoll):
+		case <-ctx.Done():
+			return fmt.Errorf("transfer %s does not reach every replica: %w", id, ctx.Err())
+		}
+	}
+}
+
+// everywhere reports whether all replicas of the transfer's shards have applied its end.
+func everywhere(e api.Explain, t *shard.Topology) bool {
+	if e.Outcome != api.OutcomeCommitted && e.Outcome != api.OutcomeAborted {
+		return false
+	}
+	for _, ev := range e.Events {
+		for _, c := range t.Clusters {
+			if c.Shard.String() == ev.Cluster && len(ev.Servers) < len(c.Servers) {
+				return false
+			}
+		}
+	}
+	for _, s := range e.Servers {
+		if s.State == "prepared" {
+			return false
+		}
+	}
+	return len(e.Events) > 0
+}
+
+// logLines says per cluster at which index the entries of a transfer stand, and where.
+func logLines(e api.Explain) []string {
+	type place struct {
+		entries []string
+		servers []int
+	}
+	places := map[string]*place{}
+	var order []string
+	for _, ev := range e.Events {
+		p := places[ev.Cluster]
+		if p == nil {
+			p = &place{}
+			places[ev.Cluster] = p
+			order = append(order, ev.Cluster)
+		}
+		p.entries = append(p.entries, fmt.Sprintf("%s at index %d", ev.Kind, ev.Index))
+		p.servers = ev.Servers
+	}
+	slices.Sort(order)
+	var lines []string
+	for _, cluster := range order {
+		p := places[cluster]
+		lines = append(lines, fmt.Sprintf("%-7s  log: %s, on servers %s", cluster, strings.Join(p.entries, ", "), numbers(p.servers)))
+	}
+	return lines
 }
 
 func (d *demo) balances(ctx context.Context, accounts []shard.Account) ([]string, error) {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -17,7 +18,7 @@ type crash struct {
 	id               client.ID
 	from, to, amount string
 	point            int
-	said             string // by the dying process
+	said             string // the outcome that it had told before it died, or ""
 	// left is what the shards held right after the death, settled is how it ended.
 	left, settled api.Explain
 	took          time.Duration
@@ -44,7 +45,7 @@ func (b *demoBank) CrashClient(ctx context.Context, point int, args []string) (s
 	var t strings.Builder
 	fmt.Fprintf(&t, "client killed %s. Transfer %s: %s -> %s, %s\n", crashWhere(point), c.id, c.from, c.to, c.amount)
 	if c.said != "" {
-		fmt.Fprintf(&t, "  it had said: %s\n", c.said)
+		fmt.Fprintf(&t, "  it had said: %s\n", strings.ToUpper(c.said))
 	}
 	fmt.Fprintf(&t, "  it left:     %s\n", describeShards(c.left))
 	if prepared(c.left) {
@@ -117,10 +118,10 @@ func (b *demoBank) runCrash(ctx context.Context, c *crash) error {
 	ctx, cancel := context.WithTimeout(ctx, demoFollowWait)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, b.sup.executable, "transfer", c.from, c.to, c.amount,
-		"--id", c.id.String(), "--crash-point", fmt.Sprint(c.point), "--config", b.config, "-o", "plain")
+		"--id", c.id.String(), "--crash-point", fmt.Sprint(c.point), "--config", b.config, "-o", "json")
 	cmd.Env = b.sup.env
 	setProcessGroup(cmd)
-	out, err := cmd.CombinedOutput()
+	out, err := cmd.Output()
 	said := strings.TrimSpace(string(out))
 	var exit *exec.ExitError
 	switch {
@@ -134,7 +135,10 @@ func (b *demoBank) runCrash(ctx context.Context, c *crash) error {
 	case exit.ExitCode() >= 0 && exit.ExitCode() <= exitViolation:
 		return failure(codeRefused, "the client failed before crash point %d: %s", c.point, said)
 	}
-	c.said, _, _ = strings.Cut(said, "\n")
+	var t api.Transfer
+	if json.Unmarshal([]byte(said), &t) == nil {
+		c.said = t.Outcome
+	}
 	return nil
 }
 

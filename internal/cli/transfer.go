@@ -4,12 +4,16 @@ import (
 	"context"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"raftbank/client"
 	"raftbank/internal/api"
 )
+
+// crashWait bounds the wait for a crash point that lies behind the outcome.
+const crashWait = time.Second
 
 // latePrepare is the crash point whose PREPARE copy arrives long after the client died.
 const latePrepare = 7
@@ -96,7 +100,14 @@ func (a *App) runTransfer(ctx context.Context, t transferArgs) error {
 		return asExit(err)
 	}
 	a.Recorder.Observe(result)
-	return a.printTransfer(a.transferOf(result))
+	err = a.printTransfer(a.transferOf(result))
+	if t.CrashPoint != 0 { // the outcome is told; now the crash may come, if the point was reached
+		select {
+		case <-time.After(crashWait):
+		case <-ctx.Done():
+		}
+	}
+	return err
 }
 
 // badTransfer prints a transfer that cannot be parsed: with JSON beside the words that were typed.
