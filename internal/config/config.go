@@ -132,13 +132,29 @@ func syntaxError(err error, name string) error {
 	var decode *toml.DecodeError
 	if errors.As(err, &decode) {
 		line, _ := decode.Position()
-		key := strings.Join(decode.Key(), ".")
-		if key != "" {
-			key += ": "
+		key, text := strings.Join(decode.Key(), "."), strings.TrimPrefix(decode.Error(), "toml: ")
+		// The reader speaks of Go types here.
+		mistyped := strings.Contains(text, "cannot decode") || strings.Contains(text, "cannot be stored")
+		switch want := wanted[key]; {
+		case want != "" && mistyped:
+			return fmt.Errorf("%s:%d: %s: want %s", name, line, key, want)
+		case key != "":
+			return fmt.Errorf("%s:%d: %s: %s", name, line, key, text)
 		}
-		return fmt.Errorf("%s:%d: %s%s", name, line, key, strings.TrimPrefix(decode.Error(), "toml: "))
+		return fmt.Errorf("%s:%d: %s", name, line, text)
 	}
 	return fmt.Errorf("%s: %w", name, err)
+}
+
+// wanted says what a key's value must look like.
+var wanted = map[string]string{
+	"opening_balance":     "a whole number of minor units, 0 or more",
+	"cluster":             "[[cluster]] tables",
+	"cluster.shard":       "a number from 1 to 4294967295",
+	"cluster.accounts":    `text of the form "FIRST-LAST", for example "1-1000"`,
+	"cluster.server":      "[[cluster.server]] tables",
+	"cluster.server.id":   "a number from 1 to 4294967295",
+	"cluster.server.addr": `text of the form "host:port", for example "127.0.0.1:9001"`,
 }
 
 // lines takes a joined error apart.

@@ -9,14 +9,13 @@ import (
 	"strings"
 )
 
-// Limits of a topology.
+// Limits of a topology. With them the sum of all opening balances is below 2^89, far below the
+// ledger's bound of 2^127-1.
 const (
-	MaxAccounts = 1 << 26 // per bank
-	MaxClusters = 1024    // per bank
+	MaxAccounts       = 1 << 26   // per bank
+	MaxClusters       = 1024      // per bank
+	MaxOpeningBalance = 1<<63 - 1 // minor units per account: the largest integer of TOML
 )
-
-// maxSum is 2^127-1, the bound of every sum of the ledger.
-var maxSum = new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 127), big.NewInt(1))
 
 // Validate reports every problem of the topology, one line each; nil if a bank can open with it.
 func (t *Topology) Validate() error {
@@ -33,9 +32,8 @@ func (t *Topology) Validate() error {
 	if n := t.accounts(); n.Cmp(big.NewInt(MaxAccounts)) > 0 {
 		problems = append(problems, fmt.Errorf("%s accounts: at most %d per bank", n, MaxAccounts))
 	}
-	if sum := t.Total(); sum.Cmp(maxSum) > 0 {
-		problems = append(problems, fmt.Errorf("opening balance %d times %s accounts is larger than 2^127-1",
-			t.OpeningBalance, t.accounts()))
+	if t.OpeningBalance > MaxOpeningBalance {
+		problems = append(problems, fmt.Errorf("opening balance %d: at most %d per account", t.OpeningBalance, uint64(MaxOpeningBalance)))
 	}
 	return errors.Join(problems...)
 }
