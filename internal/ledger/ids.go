@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/oklog/ulid/v2"
 )
@@ -36,11 +35,16 @@ func ParseTransferID(s string) (TransferID, error) {
 		}
 		return nonZero(TransferID(u), s)
 	case 36, 32:
-		hexed := strings.ReplaceAll(s, "-", "")
+		digits := s
+		if len(s) == 36 && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' {
+			digits = s[:8] + s[9:13] + s[14:18] + s[19:23] + s[24:]
+		}
 		var id TransferID
-		if n, err := hex.Decode(id[:], []byte(hexed)); err != nil || n != len(id) || len(hexed) != 32 {
+		raw, err := hex.DecodeString(digits)
+		if err != nil || len(raw) != len(id) {
 			return TransferID{}, fmt.Errorf("%w: %q is not a UUID", ErrBadID, s)
 		}
+		copy(id[:], raw)
 		return nonZero(id, s)
 	}
 	return TransferID{}, fmt.Errorf("%w: %q: want a ULID (26 characters) or a UUID", ErrBadID, s)

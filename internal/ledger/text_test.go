@@ -38,6 +38,35 @@ func TestTexts(t *testing.T) {
 	}
 }
 
+func TestParseTransferID(t *testing.T) {
+	for text, want := range map[string]string{
+		"01ARZ3NDEKTSV4RRFFQ69G5FAV":           "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+		"01arz3ndektsv4rrffq69g5fav":           "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+		"123e4567-e89b-12d3-a456-426614174000": "0J7S2PFT4V2B9T8NJ2CRA1EG00",
+		"123E4567E89B12D3A456426614174000":     "0J7S2PFT4V2B9T8NJ2CRA1EG00",
+	} {
+		if id, err := ParseTransferID(text); err != nil || id.String() != want {
+			t.Errorf("%q reads as %s, %v; want %s", text, id, err, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"":                                     `not a transfer id: "": want a ULID (26 characters) or a UUID`,
+		"01ARZ3NDEKTSV4RRFFQ69G5FAU!":          `not a transfer id: "01ARZ3NDEKTSV4RRFFQ69G5FAU!": want a ULID (26 characters) or a UUID`,
+		"81ARZ3NDEKTSV4RRFFQ69G5FAV":           `not a transfer id: "81ARZ3NDEKTSV4RRFFQ69G5FAV" is not a ULID`,
+		"01ARZ3NDEKTSV4RRFFQ69G5FAI":           `not a transfer id: "01ARZ3NDEKTSV4RRFFQ69G5FAI" is not a ULID`,
+		"00000000000000000000000000":           `not a transfer id: "00000000000000000000000000" is zero`,
+		"123e4567e-89b-12d3-a456-426614174000": `not a transfer id: "123e4567e-89b-12d3-a456-426614174000" is not a UUID`,
+		"123e4567e89b12d3a4564266141740001234": `not a transfer id: "123e4567e89b12d3a4564266141740001234" is not a UUID`,
+	} {
+		if id, err := ParseTransferID(text); err == nil || err.Error() != want || !errors.Is(err, ErrBadID) {
+			t.Errorf("%q reads as %s, %v; want %s", text, id, err, want)
+		}
+	}
+	if testID(1).Compare(testID(2)) != -1 || testID(2).Compare(testID(2)) != 0 {
+		t.Error("Compare")
+	}
+}
+
 func FuzzParseTransferID(f *testing.F) {
 	for _, s := range []string{
 		"", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "01arz3ndektsv4rrffq69g5fav", "00000000000000000000000000",
