@@ -186,6 +186,7 @@ func (e *Engine) Transfer(r ledger.Record) OpID {
 	slices.Sort(parts)
 	o.coord = txn.NewCoordinator(r, parts)
 	e.arm(e.o.DeadlineTicks, timerOp, uint64(o.id))
+	e.armReach(o, parts...)
 	e.crashOnSubmit()
 	e.admit(o)
 	return o.id
@@ -214,6 +215,7 @@ func (e *Engine) Call(c Call) OpID {
 		ticks = e.o.DeadlineTicks
 	}
 	e.arm(ticks, timerOp, uint64(o.id))
+	e.armReach(o, c.Shard)
 	e.admit(o)
 	return o.id
 }

@@ -45,6 +45,7 @@ type shardState struct {
 	servers []*serverState
 	leader  *serverState // last known or guessed; nil: rotate
 	next    int          // where the rotation stands
+	everUp  bool         // one of its servers has been connected
 
 	ready     []*item // to be sent with the next flush
 	holdUntil uint64  // nothing is sent before this tick
@@ -108,6 +109,7 @@ func (e *Engine) ConnUp(id shard.ServerID) {
 	s.up, s.connecting, s.lastError = true, false, ""
 	s.suspectUntil = 0
 	s.heard = e.now
+	s.shard.everUp = true
 }
 
 // ConnDown tells that a connection ended or could not be made. What was sent over it and is not
@@ -291,6 +293,7 @@ func (e *Engine) refusedBy(s *serverState, r *wire.Reply) {
 		sh.doubtful = true
 		sh.holdUntil = e.now + electionTicks
 	case wire.StatusBusy:
+		sh.text = fmt.Sprintf("server %s is busy: %s", s.id, r.Text)
 		sh.holdUntil = e.now + min(uint64(1)<<min(sh.refusals, 5), 20)
 	case wire.StatusNotReady:
 		sh.text = fmt.Sprintf("server %s: %s", s.id, r.Text)

@@ -3,6 +3,7 @@ package session
 import (
 	"slices"
 
+	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 )
 
@@ -12,6 +13,7 @@ type timerKind uint8
 const (
 	timerOp       timerKind = 1 + iota // an operation's deadline or grace
 	timerRequest                       // a request without an answer
+	timerReach                         // an operation needs a shard that was never reached
 	timerPatience                      // a settlement goes on with the shards that answered
 )
 
@@ -42,6 +44,10 @@ func (e *Engine) fire(t timer) {
 		if r := e.requests[t.id]; r != nil {
 			e.unanswered(r)
 		}
+	case timerReach:
+		if o := e.ops[OpID(t.id)]; o != nil {
+			e.unreached(o)
+		}
 	case timerPatience:
 		if o := e.ops[OpID(t.id)]; o != nil {
 			e.impatient(o)
@@ -66,6 +72,37 @@ func (e *Engine) expire(o *op) {
 		e.arm(e.o.GraceTicks, timerOp, uint64(o.id))
 	}
 	e.act(o, o.coord, o.coord.Expire())
+}
+
+// reachTicks is how long an operation waits for a shard that this client has never reached. A shard
+// that it has reached may be electing a leader, which is worth the whole deadline.
+const reachTicks = 100
+
+// armReach arms the timer if one of the shards was never reached.
+func (e *Engine) armReach(o *op, shards ...shard.ID) {
+	for _, s := range shards {
+		if sh := e.byShard[s]; sh != nil && !sh.everUp {
+			e.arm(reachTicks, timerReach, uint64(o.id))
+			return
+		}
+	}
+}
+
+// unreached ends an operation that still cannot be sent.
+func (e *Engine) unreached(o *op) {
+	var needs []shard.ID
+	switch {
+	case o.kind == opTransfer && !o.coord.MayBeApplied():
+		needs = o.coord.Participants()
+	case o.kind == opCall:
+		needs = []shard.ID{o.call.Shard}
+	}
+	for _, s := range needs {
+		if sh := e.byShard[s]; sh != nil && !sh.everUp {
+			e.expireForGood(o)
+			return
+		}
+	}
 }
 
 // expireForGood ends an operation with what is known.
