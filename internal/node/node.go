@@ -209,6 +209,10 @@ func (n *node) join(ctx context.Context) ([]uint64, error) {
 		return nil, err
 	}
 	n.o.Logger.Info("group formed", "members", memberText(formed))
+	if missing := len(n.cluster.Servers) - len(formed); missing > 0 {
+		n.o.Logger.Warn("group formed by force: if a server that is not a member holds a log of this shard, "+
+			"there are two now, and one of them must be given up", "missing", missing)
+	}
 	return formed, n.openLog(formed)
 }
 

@@ -36,6 +36,7 @@ type cluster struct {
 	topology *shard.Topology
 	running  map[shard.ServerID]*server
 	request  uint64
+	force    bool // start with --force-bootstrap
 }
 
 // server is one run of a node.
@@ -94,7 +95,7 @@ func freeAddr(t *testing.T) string {
 func (c *cluster) options(id shard.ServerID) Options {
 	return Options{
 		Server: id, Topology: c.topology, DataDir: filepath.Join(c.dir, id.String()),
-		Logger: slog.New(slog.DiscardHandler), Version: "test",
+		ForceBootstrap: c.force, Logger: slog.New(slog.DiscardHandler), Version: "test",
 	}
 }
 
@@ -224,6 +225,7 @@ func (c *cluster) wantBalance(id shard.ServerID, debits uint64) {
 }
 
 func TestClusterCommitsThroughFailures(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.start(2)
 	// Alone, it waits for the others and says so.
@@ -287,6 +289,7 @@ func (c *cluster) waitFor(what string, ok func() (bool, string)) {
 // TestAbandonedTransferIsSettled lets a client die after it has asked one of two shards to prepare:
 // that shard's leader asks the other one, over the link between servers of different shards.
 func TestAbandonedTransferIsSettled(t *testing.T) {
+	t.Parallel()
 	c := newBank(t, 2, 1)
 	c.start(1)
 	c.start(2)
@@ -313,6 +316,7 @@ func TestAbandonedTransferIsSettled(t *testing.T) {
 }
 
 func TestEmptiedDirectoryIsRefused(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	for id := range shard.ServerID(3) {
 		c.start(id + 1)
@@ -332,6 +336,42 @@ func TestEmptiedDirectoryIsRefused(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	c.transfer(2, 10)
+}
+
+func TestForcedGroup(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.force = true
+	c.start(1)
+	c.start(2)
+	c.transfer(1, 10)
+	if log := c.running[1].log.String() + c.running[2].log.String(); !strings.Contains(log, "formed by force") {
+		t.Errorf("no warning in the log:\n%s", log)
+	}
+	// The one who was left out is refused, with force or without.
+	c.start(3)
+	if err := c.ended(3); !errors.Is(err, replica.ErrEmptied) {
+		t.Errorf("got %v, want %v", err, replica.ErrEmptied)
+	}
+}
+
+func TestChangedConfigurationIsRefused(t *testing.T) {
+	t.Parallel()
+	c := newBank(t, 1, 1)
+	c.start(1)
+	c.transfer(1, 10)
+	c.running[1].cancel()
+	if err := c.ended(1); err != nil {
+		t.Fatal(err)
+	}
+	c.topology.OpeningBalance = 101
+	c.start(1)
+	if err := c.ended(1); err == nil || !strings.Contains(err.Error(), "101") || !strings.Contains(err.Error(), "100") {
+		t.Errorf("got %v, want both opening balances", err)
+	}
+	c.topology.OpeningBalance = 100
+	c.start(1)
+	c.wantBalance(1, 10)
 }
 
 func TestRunRefuses(t *testing.T) {
