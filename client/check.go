@@ -37,8 +37,8 @@ func parseAccount(text string) (Account, error) {
 // long as they are a majority; Note says so.
 // Errors: ErrClosed.
 func (c *Client) CheckConservation(ctx context.Context) (api.Check, error) {
-	ctx, cancel := context.WithTimeout(ctx, checkBound)
-	defer cancel()
+	end := time.Now().Add(checkBound)
+	var out api.Check
 	var before *pass
 	minority := 0
 	for {
@@ -46,8 +46,11 @@ func (c *Client) CheckConservation(ctx context.Context) (api.Check, error) {
 		if err != nil {
 			return api.Check{}, err
 		}
-		out := now.judge(before)
-		if out.OK != nil {
+		if ctx.Err() != nil && before != nil {
+			return out, nil // this pass was cut short
+		}
+		out = now.judge(before)
+		if out.OK != nil || time.Now().After(end) {
 			return out, nil
 		}
 		if now.minority {
@@ -63,6 +66,16 @@ func (c *Client) CheckConservation(ctx context.Context) (api.Check, error) {
 		}
 		return out, nil
 	}
+}
+
+// leaderless names the first cluster without a leader; "": all have one.
+func (p *pass) leaderless() string {
+	for i := range p.shards {
+		if p.shards[i].authority == nil {
+			return p.shards[i].check.Cluster
+		}
+	}
+	return ""
 }
 
 // pass is what all servers said at about one time.
@@ -169,7 +182,7 @@ func (s *shardPass) compareHashes() {
 				seen[h.Index] = point{server: v.Server, hash: h}
 				continue
 			}
-			met = true
+			met = met || p.server != v.Server
 			if p.hash.State != h.State || p.hash.Chain != h.Chain {
 				s.violation = fmt.Sprintf("servers %d and %d of %s differ at index %d: state %s and %s",
 					p.server, v.Server, s.check.Cluster, h.Index, p.hash.State, h.State)
@@ -220,8 +233,11 @@ func (p *pass) judge(before *pass) api.Check {
 		out.OK, out.Note = &ok, p.downNote()
 	case p.silent != nil:
 		out.Note, out.Error = p.silent.Message, p.silent
-	case p.minority:
+	case p.minority || p.leaderless() != "":
 		out.Note = "not comparable: a cluster has no majority"
+		if !p.minority {
+			out.Note = fmt.Sprintf("not comparable: %s has no leader", p.leaderless())
+		}
 		out.Error = &api.Error{Code: codeUnavailable, Message: out.Note, Phase: wire.AdminCheck, Retryable: true, Hint: "raftbank status"}
 	default:
 		out.Note = noteRunning

@@ -155,4 +155,3 @@ func markBehind(replicas []api.ReplicaBalance) *api.ReplicaBalance {
 	}
 	return furthest
 }
-
