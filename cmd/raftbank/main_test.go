@@ -70,7 +70,7 @@ func TestExitCodes(t *testing.T) {
 		{"transfer 1 2 3", 4, "unavailable", "127.0.0.1:1"},
 		{"transfer 1 2 3 -o json", 4, `"outcome":"unavailable"`, "-"},
 		{"balance 1", 4, "", "127.0.0.1:1"},
-		{"status", 4, "down", "no server answers"},
+		{"status", 4, "down", "no server of this bank answers"},
 		{"performance --client 127.0.0.1:1", 4, "-", "raftbank client"},
 	} {
 		t.Run(c.line, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -73,6 +74,9 @@ func checkError(v api.Check, err error) *exitError {
 		}
 		e := failure(codeUnavailable, "%s", note)
 		e.err.Retryable = true
+		if strings.Contains(note, "no server") {
+			return e.hint("who is down: raftbank status")
+		}
 		return e
 	case !*v.OK:
 		if note == "" {

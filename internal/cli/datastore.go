@@ -143,7 +143,7 @@ func (a *App) datastoreError(d datastoreArgs, v api.Datastore) *exitError {
 
 // noServerAtAll says that the whole bank is down.
 func noServerAtAll(t *shard.Topology) *exitError {
-	e := failure(codeUnavailable, "no server answers (%s in %s)", serverList(t), plural(len(t.Clusters), "cluster"))
+	e := failure(codeUnavailable, "no server of this bank answers (servers %s)", serverList(t))
 	e.err.Retryable = true
 	return e.hint("start the servers: raftbank server ID PORT each, or try: raftbank demo")
 }

@@ -56,8 +56,9 @@ func (a *App) transferOf(r client.Result) api.Transfer {
 // unavailable says that nothing was applied, why, and what to do.
 func (a *App) unavailable(r client.Result) *api.Error {
 	e := noServer(a.Topology, r.Shard)
-	if r.Detail != "" {
+	if r.Detail != "" && !strings.HasPrefix(r.Detail, "no server of ") {
 		e.Message = "not applied: " + r.Detail
+		e.Hint = "who is down: " + a.command("Leaders", "status")
 	}
 	e.Phase, e.ID = phaseOf(r), r.Transfer.ID.String()
 	return e
@@ -100,6 +101,9 @@ func (a *App) printTransfer(t api.Transfer) error {
 	})
 	if err != nil {
 		return err
+	}
+	if t.Outcome == api.OutcomeUnknown && t.Detail != "" && !a.Format.json() {
+		a.notef("%s", t.Detail)
 	}
 	// The table tells the reason of an abort itself.
 	told := a.Format.json() || a.Format == FormatTable && t.Outcome == api.OutcomeAborted
