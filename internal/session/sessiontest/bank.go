@@ -165,6 +165,9 @@ func (b *Bank) balances(to shard.ServerID, s shard.ID, m *wire.BalanceRequest, r
 		reply.Role = 2
 	}
 	for _, id := range m.Accounts {
+		if m.Strong {
+			b.settle(s, id)
+		}
 		a, ok := b.states[s].Account(id)
 		reply.Balances = append(reply.Balances, wire.Balance{
 			Account: id, Exists: ok, DebitsPosted: a.DebitsPosted, CreditsPosted: a.CreditsPosted,
@@ -179,6 +182,29 @@ func (b *Bank) finish(s shard.ID, blocks []txn.Block) {
 	p.Facts(blocks)
 	if f := p.Take().Finishes; len(f) > 0 {
 		b.apply(s, ledger.Command{Kind: ledger.CmdFinish, Finishes: f})
+	}
+}
+
+// settle finishes, before a strong read, what is pending on an account and committed by all votes.
+func (b *Bank) settle(s shard.ID, a shard.Account) {
+	for _, id := range b.states[s].PreparedOn(a) {
+		o, _ := b.states[s].Lookup(id)
+		parts, _ := b.states[s].Participants(&o.Record)
+		var blocks []txn.Block
+		for _, other := range parts {
+			v := txn.Vote{ID: id, Digest: o.Digest}
+			held, _ := b.states[other].Lookup(id)
+			switch {
+			case held.Digest != o.Digest || held.State == ledger.None:
+				continue
+			case held.State == ledger.Aborted:
+				v.Fact = ledger.FactAborted
+			default:
+				v.Fact = ledger.FactYes
+			}
+			blocks = append(blocks, b.Keys.Sign(other, []txn.Vote{v}))
+		}
+		b.finish(s, blocks)
 	}
 }
 
