@@ -151,6 +151,16 @@ func TestChainTellsEntriesApart(t *testing.T) {
 	}
 }
 
+// TestChainSeesResults: replicas that read the same entry and come to other results differ.
+func TestChainSeesResults(t *testing.T) {
+	var a, b chain
+	a.extend(1, 1, []byte("entry"), []Result{{State: Committed}})
+	b.extend(1, 1, []byte("entry"), []Result{{State: Aborted}})
+	if a.sum == b.sum || a.crc == b.crc {
+		t.Error("other results, same chain")
+	}
+}
+
 func TestHashPoints(t *testing.T) {
 	s := New(1)
 	for i := uint64(1); i <= 64*3000; i++ {
