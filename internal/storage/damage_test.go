@@ -92,11 +92,14 @@ func TestEveryBitFlip(t *testing.T) {
 	for seg, raw := range d.raws {
 		for i := range raw {
 			bits := 8
+			if raw[i] == 0 && i%blockAlign > 100 { // filling: no block of this log reaches there
+				bits = 1
+				if testing.Short() && i%16 != 0 {
+					continue
+				}
+			}
 			if testing.Short() {
 				bits = 1
-			}
-			if raw[i] == 0 && i%blockAlign > 100 {
-				bits = 1 // filling: no block of this log reaches there
 			}
 			for bit := range bits {
 				raw[i] ^= 1 << bit
@@ -111,7 +114,7 @@ func TestEveryBitFlip(t *testing.T) {
 			}
 		}
 	}
-	if cuts == 0 || refusals < 120*40 {
+	if cuts == 0 || refusals < 120*30 {
 		t.Fatalf("%d cuts, %d refusals", cuts, refusals)
 	}
 }

@@ -128,5 +128,5 @@ func readAll(tb testing.TB, fsys vfs.FS, name string) []byte {
 
 func overwrite(tb testing.TB, fsys vfs.FS, name string, data []byte) {
 	tb.Helper()
-	must(tb, writeNew(fsys, name, data, nil))
+	must(tb, writeNew(fsys, name, bytes.Clone(data), nil)) // vfs may change what it is given
 }

@@ -91,11 +91,11 @@ func fillSegment(fsys vfs.FS, name string, id Identity, generation uint64, capac
 	chunk := make([]byte, min(capacity, 256<<10))
 	body := binary.LittleEndian.AppendUint64(nil, generation)
 	body = binary.LittleEndian.AppendUint64(body, uint64(capacity))
-	head := copy(chunk, appendHeader(nil, segmentMagic, id, body))
+	copy(chunk, appendHeader(nil, segmentMagic, id, body))
 	for left := capacity; left > 0 && err == nil; {
 		n := min(left, int64(len(chunk)))
 		_, err = f.Write(chunk[:n])
-		clear(chunk[:head])
+		clear(chunk) // of the header, and of what Write did to it: vfs allows that
 		left -= n
 	}
 	if err == nil {
