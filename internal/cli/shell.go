@@ -223,6 +223,11 @@ func (s *shell) completeCommand(word string) []string {
 			names = append(names, name)
 		}
 	}
+	for i, name := range names {
+		if len(names) > 1 { // keep what was typed: the editor goes on from what all have in common
+			names[i] = word + name[len(word):]
+		}
+	}
 	return names
 }
 

@@ -125,8 +125,11 @@ func TestShellHelp(t *testing.T) {
 
 func TestShellCompletion(t *testing.T) {
 	s, _, _ := scriptShell("")
-	if _, got, _ := s.complete("pri", 3); len(got) != 2 || got[0] != "PrintBalance " {
+	if _, got, _ := s.complete("pri", 3); len(got) != 2 || got[0] != "printBalance " {
 		t.Errorf("pri completes to %q", got)
+	}
+	if _, got, _ := s.complete("printb", 6); len(got) != 1 || got[0] != "PrintBalance " {
+		t.Errorf("printb completes to %q", got)
 	}
 	if _, got, _ := s.complete("kil", 3); len(got) != 0 {
 		t.Errorf("kil completes to %q outside the demo", got)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -28,7 +29,10 @@ type supervisor struct {
 	// logs is the directory for what the children print.
 	logs string
 
-	mu sync.Mutex // guards children
+	mu sync.Mutex // guards what follows
+	// starts hands work to the thread that makes the children: where the system can tell a child
+	// that its parent died, it means the thread, so that this one stays until all have ended.
+	starts chan func()
 	// children has the last process of every server that was ever started.
 	children map[int]*child
 }
@@ -71,7 +75,7 @@ func (s *supervisor) start(n int) error {
 	if err != nil {
 		return fmt.Errorf("pipe to server %d: %w", n, err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := s.onOwnThread(cmd.Start); err != nil {
 		_ = pipe.Close()
 		return fmt.Errorf("start server %d: %w", n, err)
 	}
@@ -85,6 +89,22 @@ func (s *supervisor) start(n int) error {
 	}
 	s.children[n] = c
 	return nil
+}
+
+// onOwnThread calls start on the supervisor's thread. The caller holds mu.
+func (s *supervisor) onOwnThread(start func() error) error {
+	if s.starts == nil {
+		s.starts = make(chan func())
+		go func(starts <-chan func()) {
+			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+			for f := range starts {
+				f()
+			}
+		}(s.starts)
+	}
+	result := make(chan error)
+	s.starts <- func() { result <- start() }
+	return <-result
 }
 
 // kill ends server n at once and waits until it is gone.
@@ -176,6 +196,12 @@ func (s *supervisor) stopAll() {
 			_ = c.cmd.Process.Kill()
 			<-c.done
 		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.starts != nil {
+		close(s.starts)
+		s.starts = nil
 	}
 }
 
