@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -210,6 +211,9 @@ func (a *App) datastoreTables(w io.Writer, v api.Datastore, rest string) {
 		}
 		var rows [][]string
 		for _, e := range s.Entries {
+			if n, err := strconv.ParseUint(e.From, 10, 64); err == nil && shard.Account(n) >= shard.EquityBase {
+				e.From = "bank" // its number says nothing to people
+			}
 			rows = append(rows, entryRow(e))
 		}
 		a.grid(w, entryColumns, rows)

@@ -147,7 +147,8 @@ func (b *fakeBank) Status(context.Context) (api.Status, error) {
 				sh.Leader = &leader
 			}
 			if b.scenario == "down" || b.scenario == "minority" && c.Shard == 1 && i < 2 {
-				st = api.ServerStatus{Server: int(s.ID), Addr: s.Addr, Shard: int(c.Shard), Role: "unknown"}
+				st = api.ServerStatus{Server: int(s.ID), Addr: s.Addr, Shard: int(c.Shard), Role: "unknown",
+					Note: "server " + s.ID.String() + " does not answer: connection refused"}
 				sh.Leader = nil
 			}
 			sh.Servers = append(sh.Servers, st)

@@ -71,7 +71,6 @@ type fileRun struct {
 
 	transfers []client.Transfer // by line
 	refusals  []*refusal        // by line; nil: ask the bank
-	refused   map[string]int    // refusals by reason
 	unknowns  []string
 	bar       *progressbar.ProgressBar // nil: no terminal
 }
@@ -99,7 +98,7 @@ func (a *App) runFileTransfer(ctx context.Context, f fileTransferArgs) error {
 		a.notef("%s:%d: %s (skipped)", f.File, b.number, b.what)
 	}
 	run := &fileRun{app: a, args: f, batch: newBatch(f.Batch), lines: lines, skipped: len(bad),
-		rec: NewRecorder(), refused: map[string]int{}}
+		rec: NewRecorder()}
 	a.notef("batch %s", run.batch.name)
 	c, done, err := a.openWith(client.Options{})
 	if err != nil {
@@ -206,12 +205,11 @@ func (r *fileRun) send(ctx context.Context, i int) client.Result {
 func (r *fileRun) answer(i int, result client.Result) {
 	var t api.Transfer
 	if why := r.refusals[i]; why != nil {
-		r.refused[why.reason.String()]++
 		t = r.lines[i].refusedTransfer(r.transfers[i].ID, why)
 	} else {
-		r.rec.Observe(result)
 		t = r.app.transferOf(result)
 	}
+	r.rec.Observe(result)
 	r.app.Recorder.Observe(result)
 	if t.Outcome == api.OutcomeUnknown && len(r.unknowns) < unknownsListed {
 		r.unknowns = append(r.unknowns, t.ID)
@@ -259,17 +257,10 @@ func (r *fileRun) summary(elapsed time.Duration) api.FileTransfer {
 		ElapsedMs: elapsed.Milliseconds(), LatencyUs: p.Total.LatencyUs,
 		Kinds: p.Kinds, Unknowns: r.unknowns,
 	}
-	done := v.Committed + sum(p.Total.Aborted) + sum(r.refused)
 	for i, k := range v.Kinds {
 		v.Kinds[i].TPS = perSecond(k.Committed+sum(k.Aborted), elapsed)
 	}
-	for reason, n := range r.refused {
-		v.Aborted[reason] += n
-	}
-	if len(r.refused) > 0 {
-		v.Kinds = append(v.Kinds, api.KindPerformance{Kind: kindRefused, Aborted: r.refused})
-	}
-	v.TPS = perSecond(done, elapsed)
+	v.TPS = perSecond(v.Committed+sum(v.Aborted), elapsed)
 	return v
 }
 

@@ -195,6 +195,15 @@ func reasonsLine(aborted map[string]int) string {
 	return "aborted: " + strings.Join(parts, ", ") + "\n"
 }
 
+// linesDone counts a file's lines, and says so if not all were sent.
+func linesDone(v api.FileTransfer) string {
+	sent := v.Committed + sum(v.Aborted) + v.Unavailable + v.Unknown
+	if sent == v.Total {
+		return plural(v.Total, "line")
+	}
+	return thousands(fmt.Sprint(sent)) + " of " + plural(v.Total, "line")
+}
+
 // fileTable prints the summary of a file: by kind, then reasons and throughput.
 func (a *App) fileTable(w io.Writer, v api.FileTransfer) {
 	total := api.KindPerformance{Kind: "total", Committed: v.Committed, Aborted: v.Aborted,
@@ -205,10 +214,10 @@ func (a *App) fileTable(w io.Writer, v api.FileTransfer) {
 	}
 	if a.Format != FormatTable {
 		a.grid(w, microseconds(kindColumns), rows)
-		a.notef("%s in %d ms, %.1f per second (closed loop)", plural(v.Total, "line"), v.ElapsedMs, v.TPS)
+		a.notef("%s%s in %d ms, %.1f per second (closed loop)", reasonsLine(v.Aborted), linesDone(v), v.ElapsedMs, v.TPS)
 		return
 	}
 	a.grid(w, kindColumns, rows)
 	_, _ = fmt.Fprintf(w, "%s%s in %.2f s, %s per second (closed loop)\n", reasonsLine(v.Aborted),
-		plural(v.Total, "line"), float64(v.ElapsedMs)/1000, thousands(fmt.Sprintf("%.0f", v.TPS)))
+		linesDone(v), float64(v.ElapsedMs)/1000, thousands(fmt.Sprintf("%.0f", v.TPS)))
 }

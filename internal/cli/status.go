@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -103,6 +104,17 @@ func (a *App) statusOnce(ctx context.Context, c bank) error {
 	return nil
 }
 
+// downNote is why a server is down; a table has the address already and room for the cause alone.
+func (a *App) downNote(note string) string {
+	if a.Format != FormatTable {
+		return note
+	}
+	if i := strings.LastIndex(note, ": "); i >= 0 {
+		return note[i+len(": "):]
+	}
+	return note
+}
+
 func anyUp(v api.Status) bool {
 	for _, sh := range v.Shards {
 		for _, s := range sh.Servers {
@@ -125,7 +137,7 @@ func (a *App) statusTable(w io.Writer, v api.Status) {
 			if s.Up {
 				row = append(row, s.Role, fmt.Sprint(s.Term), fmt.Sprint(s.Commit), fmt.Sprint(s.Applied), fmt.Sprint(s.Prepared), s.Note)
 			} else {
-				row = append(row, "down", "", "", "", "", s.Note)
+				row = append(row, "down", "", "", "", "", a.downNote(s.Note))
 			}
 			rows = append(rows, row)
 			if a.Format == FormatTable {
