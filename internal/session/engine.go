@@ -136,7 +136,8 @@ type op struct {
 	admitted bool
 	detached bool // the caller has its answer; only the protocol goes on
 	over     bool
-	open     []*item // items that may still be sent or answered
+	probes   *shardState // a call of the engine's own, to see whether the shard serves
+	open     []*item     // items that may still be sent or answered
 }
 
 // New returns an engine without connections.
@@ -151,7 +152,7 @@ func New(o Options) *Engine {
 	}
 	for i := range o.Topology.Clusters {
 		c := &o.Topology.Clusters[i]
-		sh := &shardState{id: c.Shard}
+		sh := &shardState{id: c.Shard, doubtful: true}
 		for _, s := range c.Servers {
 			srv := &serverState{id: s.ID, addr: s.Addr, shard: sh}
 			sh.servers = append(sh.servers, srv)
@@ -259,7 +260,8 @@ func (e *Engine) Finishing() int {
 	return n
 }
 
-// InFlight returns the number of operations that are not over, queued ones included.
+// InFlight returns the number of operations that are not over, queued ones and the engine's own
+// included.
 func (e *Engine) InFlight() int { return len(e.ops) }
 
 func (e *Engine) newOp(kind opKind) *op {
@@ -308,6 +310,9 @@ func (e *Engine) admitWaiting() {
 func (e *Engine) complete(o *op, r Result) {
 	o.over = true
 	o.open = nil
+	if o.probes != nil {
+		o.probes.probing = false
+	}
 	delete(e.ops, o.id)
 	if o.admitted {
 		e.inFlight--

@@ -64,6 +64,11 @@ func (e *Engine) Flush() *Effects {
 			e.flushShard(sh)
 		}
 		e.flushDirect()
+	}
+	if !e.crash.holdsSends() {
+		for _, sh := range e.shards { // probes that the first round asked for
+			e.flushShard(sh)
+		}
 		e.connect()
 	}
 	e.admitWaiting()
@@ -84,8 +89,10 @@ func (e *Engine) flushShard(sh *shardState) {
 		return
 	}
 	var groups [itemKinds][]*item
-	kept := sh.ready[:0]
-	for _, it := range sh.ready {
+	ready := sh.ready
+	sh.ready = nil // a probe may join meanwhile
+	kept := ready[:0]
+	for _, it := range ready {
 		switch {
 		case it.op.over || it.closed:
 			it.queued = false
@@ -96,8 +103,8 @@ func (e *Engine) flushShard(sh *shardState) {
 			groups[it.group()] = append(groups[it.group()], it)
 		}
 	}
-	clear(sh.ready[len(kept):])
-	sh.ready = kept
+	clear(ready[len(kept):])
+	sh.ready = append(kept, sh.ready...)
 	sent := false
 	for kind := range groups {
 		items := groups[kind]
@@ -128,22 +135,38 @@ func batchOf(kind itemKind) int {
 	return wire.MaxBatch
 }
 
-// held reports whether a PREPARE should wait because another participant cannot vote now. As long
-// as no copy has left, waiting keeps the transfer surely unapplied and reserves no money.
+// held reports whether a PREPARE should wait because a participant may be unable to vote. As long as
+// no copy has left, waiting keeps the transfer surely unapplied and reserves no money.
 func (e *Engine) held(it *item) bool {
 	if it.kind != itemPrepare || it.coord.MayBeApplied() {
 		return false
 	}
+	hold := false
 	for _, p := range it.coord.Participants() {
 		sh := e.byShard[p]
-		if sh == it.shard {
-			continue
+		if sh.doubtful {
+			e.probe(sh)
+			hold = true
 		}
-		if e.target(sh) == nil || (sh.doubtful && !it.shard.doubtful) {
-			return true
-		}
+		hold = hold || e.target(sh) == nil
 	}
-	return false
+	return hold
+}
+
+// probe asks a shard something harmless that only a leader with a majority can answer.
+func (e *Engine) probe(sh *shardState) {
+	if sh.probing {
+		return
+	}
+	sh.probing = true
+	o := e.newOp(opCall)
+	o.detached, o.probes = true, sh
+	o.call = &Call{Shard: sh.id, Build: func(h wire.Header) wire.Message {
+		return &wire.StatusRequest{Header: h, IDs: []ledger.TransferID{{1}}}
+	}}
+	e.arm(e.o.DeadlineTicks, timerOp, uint64(o.id))
+	// It is not one of the caller's operations: the bound on those must not hold it up.
+	e.startCall(o)
 }
 
 // sendItems sends one request.

@@ -51,8 +51,10 @@ type shardState struct {
 	holdUntil uint64  // nothing is sent before this tick
 	hops      int     // refusals in a row that named a leader
 	refusals  uint64  // refusals in a row
-	// doubtful: the last that was heard is that the shard has no leader or does not serve.
+	// doubtful: nothing was heard yet, or the last that was heard is that the shard has no leader or
+	// does not serve. No transfer is begun with it and another shard until a probe was answered.
 	doubtful bool
+	probing  bool
 	text     string // what its servers last gave as the reason
 
 	finishes  []*finishChunk
@@ -124,6 +126,7 @@ func (e *Engine) ConnDown(id shard.ServerID, reason string) {
 	s.failures++
 	if s.shard.leader == s {
 		s.shard.lookElsewhere()
+		s.shard.doubtful = true
 	}
 	for _, id := range slices.Sorted(maps.Keys(e.requests)) {
 		if r := e.requests[id]; r.server == s {
@@ -237,7 +240,7 @@ func (e *Engine) why(sh *shardState) string {
 		return fmt.Sprintf("no server of %s answers (%s)", sh.id, addresses(sh.servers))
 	case sh.text != "":
 		return fmt.Sprintf("%s does not serve: %s", sh.id, sh.text)
-	case sh.doubtful:
+	case sh.doubtful && sh.refusals > 0:
 		return fmt.Sprintf("%s has no leader (%d of %d servers answer)", sh.id, up, len(sh.servers))
 	}
 	return fmt.Sprintf("%s did not answer in time (%d of %d servers connected)", sh.id, up, len(sh.servers))

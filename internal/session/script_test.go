@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -58,9 +59,17 @@ type answered struct {
 func newWorld(t *testing.T, o Options) *world {
 	o.Topology = smallBank()
 	return &world{
-		t: t, bank: sessiontest.New(o.Topology), e: New(o),
+		t: t, bank: sessiontest.New(o.Topology), e: warm(New(o)),
 		names: map[ledger.TransferID]string{}, ops: map[OpID]string{},
 	}
+}
+
+// warm makes an engine believe that every shard was seen to serve.
+func warm(e *Engine) *Engine {
+	for _, sh := range e.shards {
+		sh.doubtful = false
+	}
+	return e
 }
 
 func nameID(name string) ledger.TransferID {
@@ -247,7 +256,7 @@ func (w *world) ups(ids ...shard.ServerID) {
 
 // TestScripts runs the stories of testdata. Commands, one a line:
 //
-//	new [crash=N] [trace]      a new engine and a new bank
+//	new [crash=N] [trace] [cold]  a new engine and a new bank; cold: it knows of no shard that it serves
 //	restart                    a new engine on the same bank: the client's second incarnation
 //	up/down SERVERS|all        connections
 //	leader C SERVER            who leads; 0: nobody
@@ -271,6 +280,9 @@ func TestScripts(t *testing.T) {
 				}
 				if f[0] == "new" {
 					w = newWorld(t, optionsOf(f[1:]))
+					if slices.Contains(f, "cold") {
+						w.e = New(w.e.o)
+					}
 					continue
 				}
 				w.command(f[0], f[1:])
@@ -308,7 +320,7 @@ func optionsOf(args []string) Options {
 func (w *world) command(cmd string, args []string) {
 	switch cmd {
 	case "restart":
-		w.e = New(Options{Topology: w.bank.Topology})
+		w.e = warm(New(Options{Topology: w.bank.Topology}))
 		w.sent, w.replies = nil, nil
 	case "up":
 		w.ups(w.servers(args)...)

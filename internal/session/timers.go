@@ -155,6 +155,7 @@ func (e *Engine) unanswered(r *request) {
 	srv.suspectUntil = e.now + 2*e.o.AnswerTicks
 	if srv.shard.leader == srv {
 		srv.shard.lookElsewhere()
+		srv.shard.doubtful = true
 	}
 	e.resend(r)
 }
