@@ -92,7 +92,7 @@ type clientRun struct {
 // fileLine is one line's outcome with -o jsonl; Batch comes from the summary that follows it.
 type fileLine struct {
 	Line  int    `json:"line"`
-	Batch string `json:"batch"`
+	Batch string `json:"-"`
 	api.Transfer
 }
 
@@ -115,17 +115,17 @@ func (r *clientRun) read(t *testing.T) {
 		if err != nil {
 			t.Fatalf("not JSON: %v\n%s", err, r.output)
 		}
-		var line fileLine
-		if err := json.Unmarshal(raw, &line); err != nil {
-			t.Fatalf("%v: %s", err, raw)
-		}
-		if line.Line > 0 {
+		if !strings.Contains(string(raw), `"batch":`) {
+			var line fileLine
+			if err := json.Unmarshal(raw, &line); err != nil || line.Line == 0 {
+				t.Fatalf("not a line's outcome (%v): %s", err, raw)
+			}
 			r.lines = append(r.lines, line)
 			continue
 		}
 		var summary api.FileTransfer
 		if err := json.Unmarshal(raw, &summary); err != nil || summary.Batch == "" {
-			t.Fatalf("neither a line nor a summary (%v): %s", err, raw)
+			t.Fatalf("not a summary (%v): %s", err, raw)
 		}
 		for i := first; i < len(r.lines); i++ {
 			r.lines[i].Batch = summary.Batch

@@ -16,7 +16,7 @@ import (
 // then lets the bank run with one server of each cluster down.
 func TestItem2KillEveryServerInTurn(t *testing.T) {
 	b := newRunningBank(t)
-	l := b.startLoad(6, mixed)
+	l := b.startLoad(16, mixed)
 	for _, n := range b.leadersFirst() {
 		b.killInTurn(l, n)
 	}
@@ -97,7 +97,8 @@ func TestItem2ClusterWithoutMajority(t *testing.T) {
 		all = append(all, b.mustCommit(units(a, a+100, 1)), b.mustCommit(units(a+2000, a+2100, 1)), b.mustCommit(units(a, a+2000, 1)))
 	}
 	cross := b.do(units(40, 1040, 1))
-	t.Logf("C1 to C2 meanwhile: %s %s", outcomeText(cross), cross.Detail)
+	doubt := decode[api.InDoubt](t, b.run("in-doubt", "-o", "json"))
+	t.Logf("C1 to C2 meanwhile: %s %s; in doubt: %d", outcomeText(cross), cross.Detail, len(doubt.Transfers))
 	if cross.Outcome == client.Committed {
 		t.Errorf("a transfer to a cluster without majority was acknowledged")
 	}

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,11 +19,11 @@ import (
 // crashCase is one crash point of docs/PROTOCOL.md, section 11, and what has to come of it.
 type crashCase struct {
 	point    int
-	flags    []string
-	amount   uint64
-	outcome  string // of Explain once all is settled
-	transfer client.Transfer
 	name     string
+	amount   uint64
+	flags    []string // instead of --crash-point
+	outcome  string   // of Explain once all is settled
+	transfer client.Transfer
 }
 
 // TestItem3ClientDiesAtEveryCrashPoint kills a coordinating client at each crash point, all at once
@@ -44,10 +45,7 @@ func TestItem3ClientDiesAtEveryCrashPoint(t *testing.T) {
 	if t.Failed() {
 		t.FailNow()
 	}
-	for _, c := range cases {
-		took := b.awaitSettled(c.transfer, c.outcome, start)
-		t.Logf("point %d, %s: %s at both shards %s after the start", c.point, c.name, c.outcome, round(took))
-	}
+	b.awaitCases(cases, start)
 	b.awaitNothingPrepared()
 	t.Logf("nothing prepared %s after the start (aim: under 10 s)", round(time.Since(start)))
 
@@ -96,35 +94,57 @@ func (b *bank) crash(c *crashCase, i int) {
 	}
 }
 
-// awaitSettled waits until every server that answers tells the same end of a transfer, at both
-// shards, and returns the time since start.
-func (b *bank) awaitSettled(tr client.Transfer, outcome string, start time.Time) time.Duration {
+// awaitCases waits until every case has ended as it must, and logs when each had.
+func (b *bank) awaitCases(cases []*crashCase, start time.Time) {
 	b.t.Helper()
+	open := cases
+	await(b.t, settle, "every crash point's transfer is settled", func() (bool, string) {
+		var still []*crashCase
+		sees := ""
+		for _, c := range open {
+			ok, text := b.ended(c.transfer, c.outcome)
+			if !ok {
+				still = append(still, c)
+				sees += fmt.Sprintf("\npoint %d, want %s: %s", c.point, c.outcome, text)
+				continue
+			}
+			b.t.Logf("point %d, %s: %s at both shards %s after the start", c.point, c.name, c.outcome, round(time.Since(start)))
+		}
+		open = still
+		return len(open) == 0, sees
+	})
+}
+
+// awaitSettled waits until a transfer has ended as it must.
+func (b *bank) awaitSettled(tr client.Transfer, outcome string) time.Duration {
+	b.t.Helper()
+	return await(b.t, settle, fmt.Sprintf("%s ends as %s", tr.ID, outcome), func() (bool, string) { return b.ended(tr, outcome) })
+}
+
+// ended reports whether every server of both shards that answers tells the same end of a transfer.
+func (b *bank) ended(tr client.Transfer, outcome string) (bool, string) {
 	from, _ := b.topology.ShardOf(tr.From)
 	to, _ := b.topology.ShardOf(tr.To)
 	state := outcome
 	if outcome == "not-found" {
 		state = "none"
 	}
-	await(b.t, settle, fmt.Sprintf("%s ends as %s", tr.ID, outcome), func() (bool, string) {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		e, err := b.client.Explain(ctx, tr.ID)
-		if err != nil {
-			return false, err.Error()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	e, err := b.client.Explain(ctx, tr.ID)
+	if err != nil {
+		return false, err.Error()
+	}
+	sees := "outcome " + e.Outcome
+	ok := e.Outcome == outcome
+	for _, s := range e.Servers {
+		if !s.Up || (s.Shard != int(from) && s.Shard != int(to)) {
+			continue
 		}
-		sees := "outcome " + e.Outcome
-		ok := e.Outcome == outcome
-		for _, s := range e.Servers {
-			if !s.Up || (s.Shard != int(from) && s.Shard != int(to)) {
-				continue
-			}
-			sees += fmt.Sprintf(", server %d %s", s.Server, s.State)
-			ok = ok && s.State == state
-		}
-		return ok, sees
-	})
-	return time.Since(start)
+		sees += fmt.Sprintf(", server %d %s", s.Server, s.State)
+		ok = ok && s.State == state
+	}
+	return ok, sees
 }
 
 // latePrepare sends both PREPAREs of a transfer that recovery has aborted: the recorded outcome or
@@ -141,7 +161,7 @@ func (b *bank) latePrepare(tr client.Transfer) {
 		}
 		b.t.Logf("a late PREPARE at %s is answered: aborted(%s)", id, reply.Results[0].Reason)
 	}
-	b.awaitSettled(tr, "aborted", time.Now())
+	b.awaitSettled(tr, "aborted")
 }
 
 // TestItem3ClientLies is crash point 9: forged certificates have no effect, and two contents under
@@ -163,8 +183,12 @@ func TestItem3ClientLies(t *testing.T) {
 	for _, fact := range []ledger.Fact{ledger.FactYes, ledger.FactCommitted, ledger.FactAborted} {
 		leaders[1].forge(early, fact)
 	}
-	// The other shard never heard of it, so recovery aborts it; a forged commit would have posted it.
+	// The other shard never heard of it, so recovery aborts it once t2 is over. Until then it has to
+	// stay prepared: a forged commit would have posted it, a forged abort released it.
 	start := time.Now()
+	if _, sees := b.ended(early, "prepared"); !strings.Contains(sees, " prepared") || strings.Contains(sees, "committed") || strings.Contains(sees, "aborted") {
+		t.Errorf("after forged certificates: %s; want prepared at C1", sees)
+	}
 	// Two contents under one id: C1 prepares 3 units, C2 prepares 4.
 	three, four := units(61, 1061, 3), units(61, 1061, 4)
 	three.ID = client.NewID()
@@ -175,8 +199,10 @@ func TestItem3ClientLies(t *testing.T) {
 			t.Fatalf("prepare at %s: %+v", id, reply)
 		}
 	}
-	t.Logf("forged certificates: aborted by recovery after %s", round(b.awaitSettled(early, "aborted", start)))
-	t.Logf("two contents under one id: both aborted after %s", round(b.awaitSettled(three, "aborted", start)))
+	b.awaitCases([]*crashCase{
+		{point: 9, name: "forged certificates, then recovery", outcome: "aborted", transfer: early},
+		{point: 9, name: "two contents under one id", outcome: "aborted", transfer: three},
+	}, start)
 	b.awaitNothingPrepared()
 	mustEqual(t, "balances", b.balances(), b.opened())
 	b.mustConserve()

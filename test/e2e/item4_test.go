@@ -123,9 +123,19 @@ func (b *bank) mustBeRefused(n int) {
 	b.t.Helper()
 	start := time.Now()
 	code := b.servers[n].awaitEnd(b.t, leadBound)
-	said := lastLines(b.log(n), 3)
+	said := lastLines(b.log(n), 4)
 	if code == 0 || !strings.Contains(said, "data directory is empty, but "+shardOfServer(n).String()+" already has a log") {
 		b.t.Errorf("server %d on an emptied directory: exit %d, said: %s", n, code, said)
 	}
-	b.t.Logf("server %d on an emptied directory: exit %d after %s: %s", n, code, round(time.Since(start)), lastLines(said, 1))
+	b.t.Logf("server %d on an emptied directory: exit %d after %s: %s", n, code, round(time.Since(start)), firstWith(said, "raftbank:"))
+}
+
+// firstWith returns the first line that begins with a prefix.
+func firstWith(text, prefix string) string {
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, prefix) {
+			return strings.TrimSpace(line)
+		}
+	}
+	return text
 }

@@ -101,26 +101,29 @@ func (b *bank) strongBalance(a client.Account) *big.Int {
 // reads for two seconds more. Each is a refusal or the balance that was read before it resumed.
 func (b *bank) mustNotBeStale(old *rawConn, account client.Account, want *big.Int) {
 	b.t.Helper()
-	end := time.Now().Add(2 * time.Second)
 	statuses := map[wire.Status]int{}
-	fresh := 0
-	for open := 2; open > 0 || time.Now().Before(end); open-- {
-		if open <= 0 {
-			old.send(old.strongRead(account))
-		}
+	balances := 0
+	take := func() (open bool) {
 		reply := old.reply(leadBound)
 		if reply == nil {
-			b.t.Logf("the resumed server closed the connection")
-			break
+			return false
 		}
 		statuses[reply.Status]++
 		for _, v := range reply.Balances {
-			got := new(big.Int).Sub(v.CreditsPosted.Big(), v.DebitsPosted.Big())
-			if got.Cmp(want) != 0 {
+			balances++
+			if got := new(big.Int).Sub(v.CreditsPosted.Big(), v.DebitsPosted.Big()); got.Cmp(want) != 0 {
 				b.t.Errorf("STALE: the resumed server reads %s, want %s: %+v", got, want, reply)
 			}
-			fresh++
 		}
+		return true
 	}
-	b.t.Logf("the resumed server's answers by status: %v, %d of them balances, none stale", statuses, fresh)
+	if !take() || !take() { // what waited
+		b.t.Fatal("the resumed server closed the connection instead of answering")
+	}
+	start := time.Now()
+	await(b.t, leadBound, "two seconds of strong reads", func() (bool, string) {
+		old.send(old.strongRead(account))
+		return !take() || time.Since(start) > 2*time.Second, ""
+	})
+	b.t.Logf("the resumed server's answers by status: %v, %d of them balances, none stale", statuses, balances)
 }
