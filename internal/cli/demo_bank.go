@@ -60,15 +60,22 @@ func (b *demoBank) startAll(ctx context.Context) (api.Status, error) {
 			return api.Status{}, err
 		}
 	}
+	// Strong reads first: they are answered once a leader has applied GENESIS.
+	for _, c := range b.topology.Clusters {
+		if err := b.awaitServing(ctx, c.Range.First); err != nil {
+			return api.Status{}, err
+		}
+	}
 	var last api.Status
 	err := b.await(ctx, demoStartWait, func(s api.Status) bool {
 		last = s
 		for _, c := range s.Shards {
-			if leaderOf(c) == nil {
+			leader := leaderOf(c)
+			if leader == nil {
 				return false
 			}
 			for _, server := range c.Servers {
-				if !server.Up || server.Note != "" {
+				if !server.Up || server.Note != "" || server.Term != leader.Term || server.Applied < leader.Commit {
 					return false
 				}
 			}
@@ -79,6 +86,28 @@ func (b *demoBank) startAll(ctx context.Context) (api.Status, error) {
 		return last, fmt.Errorf("the bank does not start: %w", err)
 	}
 	return last, nil
+}
+
+// awaitServing waits until an account can be read strongly.
+func (b *demoBank) awaitServing(ctx context.Context, account shard.Account) error {
+	ctx, cancel := context.WithTimeout(ctx, demoStartWait)
+	defer cancel()
+	for {
+		one, done := context.WithTimeout(ctx, demoLook)
+		_, err := b.client.Balance(one, account)
+		done()
+		if err == nil {
+			return nil
+		}
+		if err := b.allRunning(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("account %s cannot be read: %w", account, err)
+		case <-time.After(demoPoll):
+		}
+	}
 }
 
 // allRunning says which server has ended, and its last words.

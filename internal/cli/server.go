@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,7 +18,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"raftbank/internal/node"
+	"raftbank/internal/replica"
 	"raftbank/internal/shard"
+	"raftbank/internal/storage"
+	"raftbank/internal/transport"
 )
 
 // serverArgs are the arguments of server.
@@ -169,14 +173,24 @@ func exitWith(in io.Reader) {
 
 // serverFailure adds to a fatal error what it means for the data and what to do next.
 func serverFailure(me shard.Server, err error) error {
-	if err == nil || errors.Is(err, context.Canceled) {
+	is := func(targets ...error) bool {
+		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
+	}
+	text := ""
+	if err != nil {
+		text = "server " + me.ID.String() + ": " + strings.TrimPrefix(err.Error(), "server "+me.ID.String()+": ")
+	}
+	switch {
+	case err == nil || is(context.Canceled):
 		return nil
+	case is(transport.ErrPortInUse):
+		return usageError("%s", text).hint("perhaps this server runs already: raftbank status. Data: untouched")
+	case is(storage.ErrForeignDir, storage.ErrNewerFormat, storage.ErrLocked, storage.ErrKeyFile):
+		return usageError("%s", text).hint("data: untouched")
+	case is(replica.ErrEmptied, replica.ErrRolledBack, replica.ErrForeign):
+		return failure(codeInternal, "%s", text).
+			hint("data: this server has voted for nothing and acknowledged nothing; its cluster goes on without it")
 	}
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return usageError("server %s: address %s is in use", me.ID, me.Addr).
-			hint("is this server running already? See: raftbank status. Data: untouched")
-	}
-	return failure(codeInternal, "server %s stopped: %v", me.ID, err).
-		hint("data: what was acknowledged is on the disks of a majority; this server will not vote or acknowledge until it is restarted\n"+
-			"  next: mend the cause, then: raftbank server %s", me.ID)
+	return failure(codeInternal, "%s", text).
+		hint("data: what was acknowledged is on the disks of a majority. Next: mend the cause, then raftbank server %s", me.ID)
 }

@@ -3,10 +3,14 @@ package cli
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
+	"raftbank/internal/replica"
 	"raftbank/internal/shard"
+	"raftbank/internal/storage"
+	"raftbank/internal/transport"
 )
 
 func TestFindServer(t *testing.T) {
@@ -46,5 +50,27 @@ func TestNewLogger(t *testing.T) {
 	l.Warn("loud")
 	if got := out.String(); strings.Contains(got, "quiet") || !strings.Contains(got, `"msg":"loud"`) {
 		t.Errorf("log: %s", got)
+	}
+}
+
+func TestServerFailure(t *testing.T) {
+	me := shard.Server{ID: 2, Addr: "127.0.0.1:9002"}
+	for _, c := range []struct {
+		err  error
+		code int
+		text string
+	}{
+		{fmt.Errorf("x: %w", storage.ErrForeignDir), exitUsage, "server 2: x: data directory is foreign"},
+		{fmt.Errorf("server 2: %w, but", replica.ErrEmptied), exitInternal, "server 2: data directory is empty, but"},
+		{transport.ErrPortInUse, exitUsage, "server 2: port is in use"},
+		{errors.New("fsync: input/output error"), exitInternal, "server 2: fsync: input/output error"},
+	} {
+		e := asExit(serverFailure(me, c.err))
+		if e == nil || e.code != c.code || e.err.Message != c.text || e.err.Hint == "" {
+			t.Errorf("%v: %+v", c.err, e)
+		}
+	}
+	if err := serverFailure(me, nil); err != nil {
+		t.Errorf("no error: %v", err)
 	}
 }
