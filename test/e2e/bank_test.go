@@ -101,6 +101,13 @@ func (b *bank) end() {
 	for _, p := range b.servers {
 		p.kill()
 	}
+	for n := 1; n <= 9; n++ {
+		for _, bad := range []string{"panic:", "DATA RACE", "fatal error:", "level=ERROR"} {
+			if strings.Contains(b.log(n), bad) {
+				b.t.Errorf("the log of server %d has %q", n, bad)
+			}
+		}
+	}
 	if !b.t.Failed() {
 		return
 	}

@@ -6,6 +6,8 @@
 // a temporary directory, and ends every process that it started. Without the build tag the package
 // is empty, so that go test ./... stays quick.
 //
+// With E2E_RACE=1 in the environment the program is built with the race detector.
+//
 // Rules: every wait polls with a generous bound and its measured time is logged; nothing asserts a
 // tight time (the core does that, in ticks). What transfers did is judged by an oracle that is not
 // the program's own: the outcomes as the clients reported them, added up account by account, must be

@@ -90,7 +90,8 @@ func (l *load) stop() []client.Result {
 	return l.results
 }
 
-// mixed picks a transfer of 1 to 3 between any two accounts, 30 % between clusters.
+// mixed picks a transfer of 1 to 8 of the 10 that every account opens with between any two accounts,
+// 30 % between clusters. Some get refused.
 func mixed(r *rand.Rand) client.Transfer {
 	from := 1 + r.Intn(3000)
 	shardBase := (from - 1) / 1000 * 1000
@@ -101,7 +102,7 @@ func mixed(r *rand.Rand) client.Transfer {
 	if to == from {
 		to = shardBase + (to-shardBase)%1000 + 1
 	}
-	return client.Transfer{From: client.Account(from), To: client.Account(to), Amount: ledger.Units(uint64(1 + r.Intn(3)))}
+	return client.Transfer{From: client.Account(from), To: client.Account(to), Amount: ledger.Units(uint64(1 + r.Intn(8)))}
 }
 
 // units is a transfer of n units.

@@ -27,7 +27,11 @@ func runTests(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	binary = filepath.Join(dir, "raftbank")
-	build := exec.Command("go", "build", "-o", binary, "raftbank/cmd/raftbank")
+	args := []string{"build", "-o", binary, "raftbank/cmd/raftbank"}
+	if os.Getenv("E2E_RACE") != "" {
+		args = append(args[:1:1], append([]string{"-race"}, args[1:]...)...)
+	}
+	build := exec.Command("go", args...)
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e: build the program:", err)

@@ -148,3 +148,13 @@ func tryCommand(in string, args ...string) (output, error) {
 	}
 	return o, nil
 }
+
+// readText reads a whole file.
+func readText(t testing.TB, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
