@@ -406,6 +406,14 @@ func (w *world) submit(cmd string, args []string) {
 		to := w.servers(args[1:])[0]
 		_, c, _ := w.bank.Topology.Server(to)
 		w.bank.Handle(to, &wire.CancelRequest{Header: wire.Header{Shard: c.Shard}, IDs: []ledger.TransferID{w.id(name)}})
+	case "poison": // a tombstone of one content, on one shard alone
+		to := w.servers(args[1:2])[0]
+		_, c, _ := w.bank.Topology.Server(to)
+		r := record(w.id(name), number(args[2]), number(args[3]), number(args[4]))
+		w.bank.Handle(to, &wire.InquireRequest{
+			Header: wire.Header{Shard: c.Shard}, Poison: true, Reason: ledger.ReasonTimedOut,
+			Items: []wire.Inquiry{{ID: r.ID, Digest: ledger.DigestOf(r), Participants: []shard.ID{1, 2}}},
+		})
 	case "prepare": // a late copy, from nowhere
 		to := w.servers(args[1:2])[0]
 		_, c, _ := w.bank.Topology.Server(to)

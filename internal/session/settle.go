@@ -172,7 +172,9 @@ func (e *Engine) settleUnseen(o *op) {
 		}
 	}
 	switch {
-	case tombs == len(s.results) || (tombs > 0 && !wild):
+	// A tombstone of one content settles that content, which is what resolve asks about. It does not
+	// keep another content under the id from other shards: a cancel goes on to the wildcard.
+	case tombs == len(s.results) || (tombs > 0 && !wild && !s.cancel):
 		e.complete(o, Result{Decision: txn.DecidedAborted, Reason: reason, Record: ledger.Record{ID: s.id}})
 	case s.cancel || wild:
 		// A cancel that stopped half-way is completed by whoever finds it.
