@@ -292,8 +292,12 @@ func (d *demo) actCrash(ctx context.Context, title string) error {
 		return err
 	}
 	d.report.crashed, d.report.RecoveryMs = c.id.String(), c.took.Milliseconds()
-	d.printf("  0.00 s  client process killed. It left: %s\n", describeShards(c.left))
-	d.printf("          (textbook two-phase commit blocks here until the coordinator returns)\n")
+	told := "Nobody was told the outcome"
+	if c.said != "" {
+		told = "Its user was told " + strings.ToUpper(c.said) + ", the shards were not"
+	}
+	d.printf("  0.00 s  client process killed. %s\n", told)
+	d.printf("          left behind: %s (textbook two-phase commit blocks here)\n", describeShards(c.left))
 	d.printf("  %.2f s  the shards asked each other: %s\n", c.took.Seconds(), describeShards(c.settled))
 	d.printf("          %s. No operator, no blocking\n", strings.ToUpper(c.settled.Outcome))
 	if c.settled.Outcome != api.OutcomeCommitted {

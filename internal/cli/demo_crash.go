@@ -122,7 +122,13 @@ func (b *demoBank) runCrash(ctx context.Context, c *crash) error {
 	cmd.Env = b.sup.env
 	setProcessGroup(cmd)
 	out, err := cmd.Output()
+	var t api.Transfer
 	said := strings.TrimSpace(string(out))
+	if json.Unmarshal(out, &t) == nil {
+		if said = t.Outcome; t.Error != nil {
+			said += ": " + t.Error.Message
+		}
+	}
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
@@ -135,10 +141,7 @@ func (b *demoBank) runCrash(ctx context.Context, c *crash) error {
 	case exit.ExitCode() >= 0 && exit.ExitCode() <= exitViolation:
 		return failure(codeRefused, "the client failed before crash point %d: %s", c.point, said)
 	}
-	var t api.Transfer
-	if json.Unmarshal([]byte(said), &t) == nil {
-		c.said = t.Outcome
-	}
+	c.said = t.Outcome
 	return nil
 }
 
