@@ -1,0 +1,31 @@
+# What a person needs; CI is .ci/run.
+
+.PHONY: build test race lint fuzz e2e models demo ci
+
+build:
+	go build -o raftbank ./cmd/raftbank
+
+test:
+	go test ./...
+
+race:
+	go test -race ./...
+
+lint:
+	go vet ./...
+	go test -count=1 ./internal/tidy
+
+fuzz:
+	go test -run '^$$' -fuzz '^$(NAME)$$' -fuzztime 60s $(PKG)
+
+e2e:
+	go test -tags e2e -count=1 -timeout 15m ./test/e2e/...
+
+models:
+	models/run.sh
+
+demo:
+	go run ./cmd/raftbank demo
+
+ci:
+	.ci/run
