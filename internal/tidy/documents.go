@@ -70,7 +70,7 @@ func deadLinks(root, name string) ([]Problem, error) {
 // document does not name in backquotes.
 func Commands(t *Tree, cli, api, document string) []Problem {
 	named := map[string]bool{}
-	for _, span := range regexp.MustCompile("`[^`]+`").FindAllString(document, -1) {
+	for _, span := range regexp.MustCompile("`[^`\n]+`").FindAllString(document, -1) {
 		for _, word := range regexp.MustCompile(`[A-Za-z0-9_-]+`).FindAllString(span, -1) {
 			named[strings.TrimLeft(word, "-")] = true
 		}
