@@ -117,7 +117,9 @@ func (r *Replica) becomeLeader(term uint64) {
 	r.counters.elections++
 	r.lead = leadership{
 		term: term,
-		part: txn.NewParticipant(r.options.Shard, term, r.options.Keys, r.state, r.options.Timing),
+		part: txn.NewParticipant(txn.ParticipantOptions{
+			Shard: r.options.Shard, Term: term, Keys: r.options.Keys, State: r.state, Timing: r.options.Timing,
+		}),
 	}
 	r.event(LevelInfo, "elected leader", "shard", r.options.Shard.String(), "term", term,
 		"prepared", r.state.PreparedCount())

@@ -95,13 +95,6 @@ type pending struct {
 	settlers []*settlement
 }
 
-// settlement waits until each of its transfers is finished here, or was undecided after it began.
-type settlement struct {
-	token     uint64
-	minSeq    uint64
-	remaining int
-}
-
 // asked remembers an inquiry until it is answered or replaced.
 type asked struct {
 	shard shard.ID
@@ -109,18 +102,27 @@ type asked struct {
 	tick  uint64
 }
 
+// ParticipantOptions are what a leader's participant stands on.
+type ParticipantOptions struct {
+	Shard  shard.ID
+	Term   uint64 // of the leadership
+	Keys   *KeyRing
+	State  Ledger
+	Timing Timing
+}
+
 // NewParticipant returns the participant of a new leader, which knows every transfer that is
 // prepared in the applied state. Timers start now. The term makes its inquiry numbers unlike those
 // of every earlier leadership, so that a late answer to one of those is not taken for an answer.
-func NewParticipant(self shard.ID, term uint64, keys *KeyRing, state Ledger, timing Timing) *Participant {
+func NewParticipant(o ParticipantOptions) *Participant {
 	p := &Participant{
-		self: self, keys: keys, state: state, timing: timing,
+		self: o.Shard, keys: o.Keys, state: o.State, timing: o.Timing,
 		pending: map[ledger.TransferID]*pending{},
 		asked:   map[uint64]*asked{},
-		nextSeq: term<<32 | 1,
+		nextSeq: o.Term<<32 | 1,
 		now:     1,
 	}
-	for _, id := range state.Prepared() {
+	for _, id := range o.State.Prepared() {
 		p.Voted(id)
 	}
 	return p
@@ -339,67 +341,6 @@ func (p *Participant) Withdrawn(id ledger.TransferID) {
 	}
 }
 
-// Settle waits for the ids (those of them that are prepared): its token comes out of Settled once
-// each is finished here, or was undecided at some instant after this call.
-func (p *Participant) Settle(ids []ledger.TransferID) (token uint64) {
-	p.nextToken++
-	s := &settlement{token: p.nextToken, minSeq: p.nextSeq}
-	for _, id := range ids {
-		t, ok := p.pending[id]
-		if !ok {
-			continue
-		}
-		s.remaining++
-		if len(t.settlers) == 0 {
-			p.settling = append(p.settling, id)
-		}
-		t.settlers = append(t.settlers, s)
-		t.askedAt = 0
-	}
-	if s.remaining == 0 {
-		p.settled = append(p.settled, s.token)
-	}
-	return s.token
-}
-
-// Undecided takes a linearizable NONE of another shard for items of inquiry seq.
-func (p *Participant) Undecided(seq uint64, id ledger.TransferID) {
-	t, ok := p.pending[id]
-	if !ok {
-		return
-	}
-	t.settlers = slices.DeleteFunc(t.settlers, func(s *settlement) bool {
-		if seq < s.minSeq {
-			return false // asked before the settlement began: says nothing about the time since
-		}
-		p.release(s)
-		return true
-	})
-}
-
-// Asked returns the ids of inquiry seq by item, and the shard that was asked.
-func (p *Participant) Asked(seq uint64) (ids []ledger.TransferID, from shard.ID, ok bool) {
-	a, ok := p.asked[seq]
-	if !ok {
-		return nil, 0, false
-	}
-	return a.ids, a.shard, true
-}
-
-// Reask makes the transfers of inquiry seq be asked about again: the asked server was no leader.
-func (p *Participant) Reask(seq uint64) {
-	a, ok := p.asked[seq]
-	if !ok {
-		return
-	}
-	delete(p.asked, seq)
-	for _, id := range a.ids {
-		if t, ok := p.pending[id]; ok {
-			t.askedAt = 0
-		}
-	}
-}
-
 // Tick advances the participant's clock and asks about transfers whose client is silent.
 func (p *Participant) Tick() {
 	p.now++
@@ -431,22 +372,6 @@ func (p *Participant) forgetAsked() {
 			delete(p.asked, seq)
 		}
 	}
-}
-
-// askSettling asks at once about every transfer that a settlement waits for.
-func (p *Participant) askSettling() {
-	kept := p.settling[:0]
-	for _, id := range p.settling {
-		t, ok := p.pending[id]
-		if !ok || len(t.settlers) == 0 {
-			continue
-		}
-		kept = append(kept, id)
-		if !t.proposed && (t.askedAt == 0 || p.now-t.askedAt >= p.timing.SettleTicks) {
-			p.ask(t, false)
-		}
-	}
-	p.settling = kept
 }
 
 // ask queues an inquiry to every participant whose fact is missing.

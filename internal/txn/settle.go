@@ -1,0 +1,93 @@
+package txn
+
+import (
+	"slices"
+
+	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
+)
+
+// settlement waits until each of its transfers is finished here, or was undecided after it began.
+type settlement struct {
+	token     uint64
+	minSeq    uint64
+	remaining int
+}
+
+// Settle waits for the ids (those of them that are prepared): its token comes out of Settled once
+// each is finished here, or was undecided at some instant after this call.
+func (p *Participant) Settle(ids []ledger.TransferID) (token uint64) {
+	p.nextToken++
+	s := &settlement{token: p.nextToken, minSeq: p.nextSeq}
+	for _, id := range ids {
+		t, ok := p.pending[id]
+		if !ok {
+			continue
+		}
+		s.remaining++
+		if len(t.settlers) == 0 {
+			p.settling = append(p.settling, id)
+		}
+		t.settlers = append(t.settlers, s)
+		t.askedAt = 0
+	}
+	if s.remaining == 0 {
+		p.settled = append(p.settled, s.token)
+	}
+	return s.token
+}
+
+// Undecided takes a linearizable NONE of another shard for items of inquiry seq.
+func (p *Participant) Undecided(seq uint64, id ledger.TransferID) {
+	t, ok := p.pending[id]
+	if !ok {
+		return
+	}
+	t.settlers = slices.DeleteFunc(t.settlers, func(s *settlement) bool {
+		if seq < s.minSeq {
+			return false // asked before the settlement began: says nothing about the time since
+		}
+		p.release(s)
+		return true
+	})
+}
+
+// Asked returns the ids of inquiry seq by item, and the shard that was asked.
+func (p *Participant) Asked(seq uint64) (ids []ledger.TransferID, from shard.ID, ok bool) {
+	a, ok := p.asked[seq]
+	if !ok {
+		return nil, 0, false
+	}
+	return a.ids, a.shard, true
+}
+
+// Reask makes the transfers of inquiry seq be asked about again: the asked server was no leader.
+func (p *Participant) Reask(seq uint64) {
+	a, ok := p.asked[seq]
+	if !ok {
+		return
+	}
+	delete(p.asked, seq)
+	for _, id := range a.ids {
+		if t, ok := p.pending[id]; ok {
+			t.askedAt = 0
+		}
+	}
+}
+
+// askSettling asks at once about every transfer that a settlement waits for.
+func (p *Participant) askSettling() {
+	kept := p.settling[:0]
+	for _, id := range p.settling {
+		t, ok := p.pending[id]
+		if !ok || len(t.settlers) == 0 {
+			continue
+		}
+		kept = append(kept, id)
+		if !t.proposed && (t.askedAt == 0 || p.now-t.askedAt >= p.timing.SettleTicks) {
+			p.ask(t, false)
+		}
+	}
+	p.settling = kept
+}
+
