@@ -90,4 +90,3 @@ func (p *Participant) askSettling() {
 	}
 	p.settling = kept
 }
-
