@@ -248,8 +248,7 @@ func TestStatusAndExplain(t *testing.T) {
 			t.Errorf("got %+v", s)
 		}
 		x := mustTransfer(t, c, 1, 11, 2)
-		// FINISH travels within 20 ms.
-		time.Sleep(30 * time.Millisecond)
+		<-time.After(30 * time.Millisecond) // of the bubble's clock: FINISH travels within 20 ms
 		e, err := c.Explain(t.Context(), x.Transfer.ID)
 		if err != nil || e.Outcome != "committed" || e.From != "1" || e.To != "11" || e.Amount != "2" || e.Kind != "cross" {
 			t.Fatalf("got %+v, %v", e, err)

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,9 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"raftbank/internal/node"
-	"raftbank/internal/replica"
 	"raftbank/internal/shard"
-	"raftbank/internal/storage"
 	"raftbank/internal/transport"
 )
 
@@ -173,21 +170,18 @@ func exitWith(in io.Reader) {
 
 // serverFailure adds to a fatal error what it means for the data and what to do next.
 func serverFailure(me shard.Server, err error) error {
-	is := func(targets ...error) bool {
-		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
-	}
 	text := ""
 	if err != nil {
 		text = "server " + me.ID.String() + ": " + strings.TrimPrefix(err.Error(), "server "+me.ID.String()+": ")
 	}
 	switch {
-	case err == nil || is(context.Canceled):
+	case err == nil || errors.Is(err, context.Canceled):
 		return nil
-	case is(transport.ErrPortInUse):
+	case errors.Is(err, transport.ErrPortInUse):
 		return usageError("%s", text).hint("perhaps this server runs already: raftbank status. Data: untouched")
-	case is(storage.ErrForeignDir, storage.ErrNewerFormat, storage.ErrLocked, storage.ErrKeyFile):
+	case node.BadDirectory(err):
 		return usageError("%s", text).hint("data: untouched")
-	case is(replica.ErrEmptied, replica.ErrRolledBack, replica.ErrForeign):
+	case node.Refused(err):
 		return failure(codeInternal, "%s", text).
 			hint("data: this server has voted for nothing and acknowledged nothing; its cluster goes on without it")
 	}

@@ -48,12 +48,17 @@ var layers = map[string]layer{
 		Outside: []string{"go.etcd.io/raft/v3", "google.golang.org/protobuf/proto"}},
 	"internal/session": {Pure: true, Own: own("invariant", "shard", "ledger", "txn", "wire")},
 
+	// A bank in memory, for the tests of clients.
+	"internal/session/sessiontest": {Pure: true, Own: own("shard", "ledger", "txn", "wire", "api")},
+
 	"internal/config":    {Own: own("shard")},
 	"internal/storage":   {Own: own("invariant", "shard", "txn")},
 	"internal/transport": {Own: own("invariant", "shard", "txn", "wire")},
 	"internal/node":      {Own: own("invariant", "shard", "txn", "wire", "api", "replica", "storage", "transport")},
 	"client":             {Own: own("invariant", "shard", "ledger", "txn", "wire", "api", "session", "transport")},
-	"internal/cli": {Own: append(own("invariant", "shard", "ledger", "txn", "api", "config", "node", "transport", "wire"),
+	// The simulator runs what the server runs, on a disk and a network of its own.
+	"internal/sim": {Own: own("invariant", "shard", "ledger", "txn", "wire", "api", "replica", "session", "storage")},
+	"internal/cli": {Own: append(own("invariant", "shard", "ledger", "txn", "api", "config", "node", "sim", "transport", "wire"),
 		"client", "examples")},
 	"cmd/raftbank":  {Own: own("cli")},
 	"examples":      {},

@@ -1,10 +1,3 @@
-// Package sessiontest is a bank in memory for tests of clients: one real ledger per shard behind the
-// wire messages, without raft, disk or network. Every server of a shard shares its ledger; which
-// one leads is for the test to say.
-//
-// It is deterministic and not safe for concurrent use. Not for production code.
-//
-// Read first: Bank.Handle.
 package sessiontest
 
 import (
@@ -178,7 +171,9 @@ func (b *Bank) balances(to shard.ServerID, s shard.ID, m *wire.BalanceRequest, r
 
 // finish applies what verified certificates decide, as a participant would.
 func (b *Bank) finish(s shard.ID, blocks []txn.Block) {
-	p := txn.NewParticipant(s, 1, b.Keys, b.states[s], txn.DefaultTiming)
+	p := txn.NewParticipant(txn.ParticipantOptions{
+		Shard: s, Term: 1, Keys: b.Keys, State: b.states[s], Timing: txn.DefaultTiming,
+	})
 	p.Facts(blocks)
 	if f := p.Take().Finishes; len(f) > 0 {
 		b.apply(s, ledger.Command{Kind: ledger.CmdFinish, Finishes: f})
