@@ -32,7 +32,8 @@ type acknowledged struct {
 	id       client.ID
 	clusters []shard.ID
 	outcome  client.Outcome
-	at       time.Time
+	began    time.Time
+	at       time.Time // of the answer
 }
 
 // load runs transfers in a closed loop and remembers every answer.
@@ -107,7 +108,8 @@ func (l *load) note(r client.Result, clusters []shard.ID) {
 		l.others++
 		return
 	}
-	l.acks = append(l.acks, acknowledged{r.Transfer.ID, clusters, r.Outcome, time.Now()})
+	now := time.Now()
+	l.acks = append(l.acks, acknowledged{r.Transfer.ID, clusters, r.Outcome, now.Add(-r.Latency), now})
 	if len(l.acks) == loadBefore {
 		close(l.enough)
 	}
@@ -127,12 +129,13 @@ func (l *load) count() int {
 	return len(l.acks)
 }
 
-// answeredSince returns when the first transfer that touches the cluster was committed after t.
+// answeredSince returns when the first transfer that touches the cluster and began after t was
+// answered: one that began before may bring the last words of a dead leader.
 func (l *load) answeredSince(id shard.ID, t time.Time) (time.Time, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.acks {
-		if a.at.After(t) && slices.Contains(a.clusters, id) {
+		if a.began.After(t) && slices.Contains(a.clusters, id) {
 			return a.at, true
 		}
 	}

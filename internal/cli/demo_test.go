@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"reflect"
 	"testing"
@@ -64,6 +65,18 @@ func TestLongestGap(t *testing.T) {
 	}
 }
 
+func TestAnsweredSinceSkipsLastWords(t *testing.T) {
+	killed := time.UnixMilli(100)
+	l := &load{acks: []acknowledged{
+		{clusters: []shard.ID{1}, began: killed.Add(-1), at: killed.Add(1)}, // sent before the kill
+		{clusters: []shard.ID{2}, began: killed.Add(1), at: killed.Add(2)},  // elsewhere
+		{clusters: []shard.ID{1, 2}, began: killed.Add(3), at: killed.Add(9)},
+	}}
+	if at, ok := l.answeredSince(1, killed); !ok || at != killed.Add(9) {
+		t.Errorf("answered at %v %v, want the third", at, ok)
+	}
+}
+
 func TestLogLines(t *testing.T) {
 	e := api.Explain{Outcome: api.OutcomeCommitted, Events: []api.ExplainEvent{
 		{Cluster: "C1", Index: 4, Kind: "prepare", Servers: []int{1, 2, 3}},
@@ -115,5 +128,24 @@ func TestSmallWords(t *testing.T) {
 		if c.got != c.want {
 			t.Errorf("%q, want %q", c.got, c.want)
 		}
+	}
+}
+
+func TestPrintStepsFoldsRetries(t *testing.T) {
+	var steps []api.Step
+	for i := range 9 {
+		steps = append(steps, api.Step{AtUs: int64(i) * 1000, Actor: "client", Text: fmt.Sprintf("TRANSFER to C2 (server %d)", 4+i%2)})
+	}
+	steps = append(steps, api.Step{AtUs: 9500, Actor: "C2", Text: "committed"})
+	var out bytes.Buffer
+	printSteps(&out, steps)
+	want := `   0.00 ms  client   TRANSFER to C2 (server 4)
+   1.00 ms  client   TRANSFER to C2 (server 5)
+   2.00 ms  client   TRANSFER to C2 (server 4)
+   8.00 ms  client   the same 6 times more
+   9.50 ms  C2       committed
+`
+	if out.String() != want {
+		t.Errorf("got:\n%swant:\n%s", out.String(), want)
 	}
 }

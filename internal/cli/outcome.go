@@ -94,9 +94,7 @@ func (a *App) printTransfer(t api.Transfer) error {
 			a.grid(w, transferColumns, [][]string{transferRow(t)})
 			return
 		}
-		for _, s := range t.Steps {
-			_, _ = fmt.Fprintf(w, "%s  %-8s %s\n", ms(s.AtUs), s.Actor, s.Text)
-		}
+		printSteps(w, t.Steps)
 		_, _ = fmt.Fprintln(w, a.outcomeLine(t))
 	})
 	if err != nil {
@@ -108,6 +106,36 @@ func (a *App) printTransfer(t api.Transfer) error {
 	// The table tells the reason of an abort itself.
 	told := a.Format.json() || a.Format == FormatTable && t.Outcome == api.OutcomeAborted
 	return outcomeError(t, told)
+}
+
+// stepsShown bounds how many steps of one sort in a row are printed: a client that retries for
+// seconds has more to do than to say.
+const stepsShown = 3
+
+// printSteps prints a transfer's steps; of many of one sort in a row, whichever server they went
+// to, the first ones and how many followed.
+func printSteps(w io.Writer, steps []api.Step) {
+	sort := func(s api.Step) string {
+		text, _, _ := strings.Cut(s.Text, " (server ")
+		return s.Actor + text
+	}
+	for i := 0; i < len(steps); {
+		end := i + 1
+		for end < len(steps) && sort(steps[end]) == sort(steps[i]) {
+			end++
+		}
+		shown := end
+		if end-i > stepsShown+1 {
+			shown = i + stepsShown
+		}
+		for _, s := range steps[i:shown] {
+			_, _ = fmt.Fprintf(w, "%s  %-8s %s\n", ms(s.AtUs), s.Actor, s.Text)
+		}
+		if shown < end {
+			_, _ = fmt.Fprintf(w, "%s  %-8s the same %d times more\n", ms(steps[end-1].AtUs), steps[i].Actor, end-shown)
+		}
+		i = end
+	}
 }
 
 // outcomeLine tells a transfer's outcome in one line:
