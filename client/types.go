@@ -41,7 +41,7 @@ type Outcome uint8
 const (
 	Committed Outcome = 1 + iota
 	Aborted
-	Unavailable // surely not applied
+	Unavailable // surely not applied by this call; of an id that was sent before, Resolve knows
 	Unknown     // ask again with the id
 )
 

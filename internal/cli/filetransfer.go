@@ -285,7 +285,11 @@ func (r *fileRun) ending(answered int, v api.FileTransfer) *exitError {
 		return failure(codeUnknown, "%s unknown, nothing is lost", plural(v.Unknown, "outcome")).
 			hint("settle them: %s", again)
 	case v.Unavailable > 0:
-		return failure(codeUnavailable, "%s not applied: no server answered", plural(v.Unavailable, "transfer")).
+		what := "not applied"
+		if r.args.Batch != "" {
+			what = "not applied by this run (an earlier run of the batch may have)"
+		}
+		return failure(codeUnavailable, "%s %s: no server answered", plural(v.Unavailable, "transfer"), what).
 			hint("try them again: %s", again)
 	case r.args.FailOnAbort && sum(v.Aborted) > 0:
 		return failure(codeRefused, "%s aborted", plural(sum(v.Aborted), "transfer"))

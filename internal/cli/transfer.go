@@ -100,7 +100,13 @@ func (a *App) runTransfer(ctx context.Context, t transferArgs) error {
 		return asExit(err)
 	}
 	a.Recorder.Observe(result)
-	err = a.printTransfer(a.transferOf(result))
+	shown := a.transferOf(result)
+	if t.ID != "" && result.Outcome == client.Unavailable {
+		// Of a given id only this attempt is known not to be applied.
+		shown.Error.Message += "; this attempt was not applied"
+		shown.Error.Hint = "if the id was sent before: " + a.command("Resolve "+shown.ID, "resolve "+shown.ID)
+	}
+	err = a.printTransfer(shown)
 	if t.CrashPoint != 0 { // the outcome is told; now the crash may come, if the point was reached
 		select {
 		case <-time.After(crashWait):

@@ -42,7 +42,7 @@ func (r *Replica) apply(e *raftpb.Entry) {
 	results := r.state.ApplyEncoded(index, term, entry, e.GetData())
 	if g := r.state.Genesis(); !opened && g != nil {
 		r.checkGenesis(g)
-		r.event(LevelInfo, "bank opened", "shard", r.options.Shard.String(), "index", index, "term", term)
+		r.event(LevelInfo, "bank opened", "index", index, "term", term)
 	}
 	p := r.queue.take(slot{term: term, seq: entry.Seq})
 	if entry.Proposer != r.id {
@@ -69,7 +69,7 @@ func (r *Replica) follow(index uint64, c *ledger.Command, results []ledger.Resul
 				r.lead.part.Voted(c.Records[i].ID)
 			}
 			if r.options.Debug {
-				r.event(LevelDebug, "vote", "txn", c.Records[i].ID.String(), "shard", r.options.Shard.String(),
+				r.event(LevelDebug, "vote", "txn", c.Records[i].ID.String(),
 					"index", index, "vote", voteText(results[i]))
 			}
 		}
@@ -85,7 +85,7 @@ func (r *Replica) follow(index uint64, c *ledger.Command, results []ledger.Resul
 				}
 			}
 			if r.options.Debug {
-				r.event(LevelDebug, "finish", "txn", f.ID.String(), "shard", r.options.Shard.String(),
+				r.event(LevelDebug, "finish", "txn", f.ID.String(),
 					"index", index, "state", results[i].State.String(), "reason", results[i].Reason.String())
 			}
 		}

@@ -121,7 +121,7 @@ func (r *Replica) becomeLeader(term uint64) {
 			Shard: r.options.Shard, Term: term, Keys: r.options.Keys, State: r.state, Timing: r.options.Timing,
 		}),
 	}
-	r.event(LevelInfo, "elected leader", "shard", r.options.Shard.String(), "term", term,
+	r.event(LevelInfo, "elected leader", "term", term,
 		"prepared", r.state.PreparedCount())
 	if r.state.Genesis() == nil {
 		r.enqueue(ledger.Command{Kind: ledger.CmdGenesis, Genesis: r.genesis()}, []waiter{{}}, 256)
@@ -131,7 +131,7 @@ func (r *Replica) becomeLeader(term uint64) {
 // stepDown answers everybody who waits: what was proposed may still be committed (LOST), the rest
 // surely was not (NOT_LEADER).
 func (r *Replica) stepDown(term uint64) {
-	r.event(LevelInfo, "lost leadership", "shard", r.options.Shard.String(), "term", r.lead.term, "new_term", term)
+	r.event(LevelInfo, "lost leadership", "term", r.lead.term, "new_term", term)
 	r.lead = leadership{}
 	for _, w := range r.queue.dropProposed() {
 		r.answers.status(w.call, wire.StatusLost, "")

@@ -233,5 +233,5 @@ func (r *Replica) judgeSuspect(s txn.Suspect) {
 	}
 	r.lead.alarm = "lost data: " + r.options.Shard.String() + " certified a vote for transfer " + s.ID.String() +
 		" that its log does not hold. It serves nothing more; restore a server from before the loss"
-	r.event(LevelError, "lost data", "shard", r.options.Shard.String(), "txn", s.ID.String())
+	r.event(LevelError, "lost data", "txn", s.ID.String())
 }

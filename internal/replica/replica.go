@@ -210,6 +210,12 @@ func (r *Replica) Tick() {
 // IsLeader reports whether this replica believes to lead its shard.
 func (r *Replica) IsLeader() bool { return r.rn.BasicStatus().RaftState == raft.StateLeader }
 
+// State returns the applied state, for whoever checks it from outside. It must not be changed.
+func (r *Replica) State() *ledger.State { return r.state }
+
+// Term returns the raft term.
+func (r *Replica) Term() uint64 { return r.rn.BasicStatus().GetTerm() }
+
 // Replaying reports whether the replica is still applying what was committed before it started.
 func (r *Replica) Replaying() bool {
 	applied, _ := r.state.Applied()

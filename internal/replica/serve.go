@@ -206,7 +206,7 @@ func (r *Replica) prepares(c call, m *wire.PrepareRequest) {
 	for i := range m.Records {
 		rec := &m.Records[i]
 		if r.options.Debug {
-			r.event(LevelDebug, "prepare", "txn", rec.ID.String(), "shard", r.options.Shard.String(),
+			r.event(LevelDebug, "prepare", "txn", rec.ID.String(),
 				"from", rec.Debit.String(), "to", rec.Credit.String(), "amount", rec.Amount.String())
 		}
 		w := waiter{call: c, item: uint32(i), some: true}
