@@ -145,6 +145,23 @@ func (r *Replica) stepDown(term uint64) {
 	r.dropSettling()
 }
 
+// tellRole lets the log follow elections; becoming leader is told by becomeLeader.
+func (r *Replica) tellRole(soft *raft.SoftState) {
+	if soft == nil {
+		return
+	}
+	term := r.rn.BasicStatus().GetTerm()
+	switch soft.RaftState {
+	case raft.StatePreCandidate, raft.StateCandidate:
+		r.event(LevelInfo, "asks for votes", "term", term, "pre_vote", soft.RaftState == raft.StatePreCandidate)
+	case raft.StateFollower:
+		if soft.Lead != raft.None {
+			r.event(LevelInfo, "follows leader", "leader", uint64(ServerOf(soft.Lead)), "term", term)
+		}
+	case raft.StateLeader:
+	}
+}
+
 // genesis is what the first leader proposes.
 func (r *Replica) genesis() *ledger.Genesis {
 	return &ledger.Genesis{

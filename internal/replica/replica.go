@@ -244,6 +244,7 @@ func (r *Replica) Turn(nowNs int64) Output {
 	if r.rn.HasReady() {
 		rd := r.rn.Ready()
 		r.ready = &rd
+		r.tellRole(rd.SoftState)
 		r.sendEarly(rd.Messages)
 		if len(rd.Entries) > 0 {
 			r.durable = min(r.durable, rd.Entries[0].GetIndex()-1)
