@@ -1,0 +1,153 @@
+package sim
+
+import (
+	"fmt"
+
+	"raftbank/internal/session"
+	"raftbank/internal/shard"
+	"raftbank/internal/wire"
+)
+
+const clientTickUs = 10 * millisecond
+
+// clientProc is one client: an engine, its connections, and a journal that survives its death.
+type clientProc struct {
+	w          *world
+	id         int // from 1
+	rng        random
+	up         bool
+	generation uint64
+	engine     *session.Engine
+	conns      map[shard.ServerID]*conn
+	waiting    map[session.OpID]*submission
+	flushDue   bool
+	busy       int // operations of the workload in flight
+}
+
+func newClientProc(w *world, id int) *clientProc {
+	return &clientProc{w: w, id: id, rng: newRandom(w.o.Seed, fmt.Sprintf("client %d", id))}
+}
+
+func (c *clientProc) name() string { return fmt.Sprintf("client %d", c.id) }
+
+func (c *clientProc) alive(generation uint64) bool { return c.up && c.generation == generation }
+
+// after plans something for this incarnation alone.
+func (c *clientProc) after(us int64, do func()) {
+	generation := c.generation
+	c.w.after(us, func() {
+		if c.alive(generation) {
+			do()
+		}
+	})
+}
+
+// start begins an incarnation; crashPoint is 0, or where it is to die (docs/PROTOCOL.md, section 11).
+func (c *clientProc) start(crashPoint int) {
+	if c.up {
+		return
+	}
+	c.generation++
+	c.up = true
+	c.engine = session.New(session.Options{Topology: c.w.topology, CrashPoint: crashPoint, Trace: c.w.story != nil})
+	c.conns = map[shard.ServerID]*conn{}
+	c.waiting = map[session.OpID]*submission{}
+	c.flushDue, c.busy = false, 0
+	c.w.say(c.name(), "starts, crash point %d", crashPoint)
+	c.after(c.rng.between(0, clientTickUs), c.tick)
+	c.w.load.begin(c)
+}
+
+func (c *clientProc) tick() {
+	c.after(clientTickUs, c.tick)
+	c.engine.Tick()
+	c.flush()
+}
+
+// soon plans a Flush: what happens until then is taken together.
+func (c *clientProc) soon() {
+	if !c.flushDue {
+		c.flushDue = true
+		c.after(c.rng.between(0, 50), c.flush)
+	}
+}
+
+// flush carries out the engine's effects, in the order that package session asks for.
+func (c *clientProc) flush() {
+	c.flushDue = false
+	out := c.engine.Flush()
+	for _, id := range out.Connects {
+		c.w.net.dial(c, id)
+	}
+	for _, s := range out.Sends {
+		if k := c.conns[s.Server]; k != nil {
+			for _, m := range s.Messages {
+				c.w.net.request(k, m)
+			}
+		}
+	}
+	for _, st := range out.Steps {
+		if sub := c.waiting[st.Op]; sub != nil {
+			c.w.say(c.name(), "%s: %s %s", sub.name(), actorName(st.Actor), st.Text)
+		}
+	}
+	for i := range out.Dones {
+		d := &out.Dones[i]
+		if sub := c.waiting[d.Op]; sub != nil {
+			delete(c.waiting, d.Op)
+			c.busy--
+			c.w.load.done(c, sub, &d.Result)
+		}
+	}
+	if out.Crash {
+		c.w.report.Faults["client died at a crash point"]++
+		c.die("at its crash point")
+	}
+}
+
+func actorName(s shard.ID) string {
+	if s == 0 {
+		return ""
+	}
+	return s.String()
+}
+
+// die ends the incarnation: its answers are never known, and its journal remains.
+func (c *clientProc) die(how string) {
+	if !c.up {
+		return
+	}
+	c.up = false
+	c.generation++
+	c.w.say(c.name(), "dies %s", how)
+	c.w.net.clientDied(c)
+	wait := c.rng.between(0, 8*second)
+	if c.w.calm {
+		wait = 0
+	}
+	c.w.after(wait, func() { c.start(0) })
+}
+
+func (c *clientProc) connected(to shard.ServerID, k *conn) {
+	c.conns[to] = k
+	c.engine.ConnUp(to)
+	c.soon()
+}
+
+// down tells the engine that a connection ended, or was not made (k is nil).
+func (c *clientProc) down(to shard.ServerID, k *conn, why string) {
+	if k != nil && c.conns[to] != k {
+		return
+	}
+	delete(c.conns, to)
+	c.engine.ConnDown(to, why)
+	c.soon()
+}
+
+func (c *clientProc) receive(from shard.ServerID, k *conn, m wire.Message) {
+	if c.conns[from] != k {
+		return
+	}
+	c.engine.StepReply(from, m)
+	c.soon()
+}

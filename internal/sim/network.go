@@ -1,0 +1,266 @@
+package sim
+
+import (
+	"bufio"
+	"bytes"
+	"maps"
+	"slices"
+
+	"raftbank/internal/shard"
+	"raftbank/internal/wire"
+)
+
+// network carries messages. Between servers every message may be lost, doubled, delayed, overtaken
+// or corrupted by itself. A client's connection is a stream, as TCP has it: in order, or broken.
+type network struct {
+	w   *world
+	rng random
+	// cut holds directed pairs of ends that do not hear each other. Servers have their id, clients
+	// minus their number.
+	cut map[[2]int]bool
+	// clogged ends are slow.
+	clogged map[int]bool
+	conns   map[uint64]*conn
+	next    uint64
+	healed  bool
+}
+
+// conn is one connection of a client to a server. Its two ends learn of its end by themselves.
+type conn struct {
+	id               uint64
+	client           *clientProc
+	clientGeneration uint64
+	server           *server
+	serverGeneration uint64
+	clientOpen       bool
+	serverOpen       bool
+	toServer         int64 // when the last message that was sent arrives
+	toClient         int64
+}
+
+func newNetwork(w *world) *network {
+	return &network{
+		w: w, rng: newRandom(w.o.Seed, "network"), cut: map[[2]int]bool{}, clogged: map[int]bool{}, conns: map[uint64]*conn{},
+	}
+}
+
+// delay draws how long a message is on its way.
+func (n *network) delay(from, to int) int64 {
+	p := &n.w.plan
+	d := n.rng.between(p.delayMinUs, p.delayMaxUs)
+	if n.healed {
+		return d
+	}
+	if n.rng.chance(p.slow) {
+		d += n.rng.between(0, 500*millisecond)
+	}
+	if n.clogged[from] || n.clogged[to] {
+		d += n.rng.between(20*millisecond, 400*millisecond)
+	}
+	return d
+}
+
+func (n *network) chance(p float64) bool { return !n.healed && n.rng.chance(p) }
+
+// peer sends a message from one server to another.
+func (n *network) peer(from, to shard.ServerID, m wire.Message) {
+	frame := wire.Append(nil, m)
+	if n.cut[[2]int{int(from), int(to)}] || n.chance(n.w.plan.loss) {
+		n.w.report.Faults["message lost"]++
+		return
+	}
+	copies := 1
+	if n.chance(n.w.plan.duplicate) {
+		n.w.report.Faults["message doubled"]++
+		copies = 2 + n.rng.IntN(2)
+	}
+	for range copies {
+		sent := frame
+		if n.chance(n.w.plan.corrupt) {
+			sent = n.corrupted(frame)
+		}
+		n.w.after(n.delay(int(from), int(to)), func() {
+			if n.cut[[2]int{int(from), int(to)}] {
+				return
+			}
+			if m := n.received(sent, &frame[0] != &sent[0]); m != nil {
+				n.w.note('p', uint64(from), uint64(to), sent)
+				n.w.server(to).receive(input{peer: from, message: m})
+			}
+		})
+	}
+}
+
+// corrupted returns a copy with one wrong byte.
+func (n *network) corrupted(frame []byte) []byte {
+	n.w.report.Faults["message corrupted"]++
+	bad := bytes.Clone(frame)
+	bad[n.rng.IntN(len(bad))] ^= byte(1 + n.rng.IntN(255))
+	return bad
+}
+
+// received decodes a frame; nil if it is dropped.
+func (n *network) received(frame []byte, damaged bool) wire.Message {
+	m, err := wire.ReadFrame(bufio.NewReaderSize(bytes.NewReader(frame), 512))
+	switch {
+	case err == nil && damaged:
+		n.w.fail("frame checksum", "a frame with a wrong byte was read as %s", m.Type())
+	case err != nil && !damaged:
+		n.w.fail("frame encoding", "a whole frame cannot be read: %v", err)
+	case err == nil:
+		return m
+	}
+	return nil
+}
+
+// dial opens a connection for a client.
+func (n *network) dial(c *clientProc, to shard.ServerID) {
+	generation, s := c.generation, n.w.server(to)
+	tell := func(us int64, f func()) {
+		n.w.after(us, func() {
+			if c.alive(generation) {
+				f()
+			}
+		})
+	}
+	rtt := n.delay(-c.id, int(to)) + n.delay(int(to), -c.id)
+	switch {
+	case n.cut[[2]int{-c.id, int(to)}] || n.cut[[2]int{int(to), -c.id}] || s.paused:
+		tell(second, func() { c.down(to, nil, "timed out") })
+	case !s.up:
+		tell(rtt, func() { c.down(to, nil, "connection refused") })
+	default:
+		n.next++
+		k := &conn{
+			id: n.next, client: c, clientGeneration: generation, server: s, serverGeneration: s.generation,
+			clientOpen: true, serverOpen: true,
+		}
+		n.conns[k.id] = k
+		tell(rtt, func() {
+			if !k.serverOpen || s.generation != k.serverGeneration || !s.up {
+				c.down(to, nil, "connection reset")
+				return
+			}
+			c.connected(to, k)
+		})
+	}
+}
+
+// request sends a client's message to its server.
+func (n *network) request(k *conn, m wire.Message) {
+	if !k.clientOpen {
+		return
+	}
+	from, to := -k.client.id, int(k.server.id)
+	frame := wire.Append(nil, m)
+	damaged := n.chance(n.w.plan.corrupt)
+	if n.cut[[2]int{from, to}] || damaged || n.chance(n.w.plan.reset) {
+		n.breakConn(k)
+		if damaged {
+			n.received(n.corrupted(frame), true)
+		}
+		return
+	}
+	k.toServer = max(k.toServer+1, n.w.now+n.delay(from, to))
+	n.w.after(k.toServer-n.w.now, func() {
+		if !k.serverOpen || k.server.generation != k.serverGeneration || n.cut[[2]int{from, to}] {
+			return
+		}
+		n.w.note('q', k.id, uint64(to), frame)
+		k.server.receive(input{conn: k.id, message: n.received(frame, false)})
+	})
+}
+
+// answer sends a server's reply over a client's connection.
+func (n *network) answer(s *server, id uint64, m wire.Message) {
+	k := n.conns[id]
+	if k == nil || !k.serverOpen || k.server != s {
+		return
+	}
+	from, to := int(s.id), -k.client.id
+	frame := wire.Append(nil, m)
+	damaged := n.chance(n.w.plan.corrupt)
+	if n.cut[[2]int{from, to}] || damaged || n.chance(n.w.plan.reset) {
+		n.breakConn(k)
+		if damaged {
+			n.received(n.corrupted(frame), true)
+		}
+		return
+	}
+	k.toClient = max(k.toClient+1, n.w.now+n.delay(from, to))
+	n.w.after(k.toClient-n.w.now, func() {
+		if !k.clientOpen || !k.client.alive(k.clientGeneration) || n.cut[[2]int{from, to}] {
+			return
+		}
+		n.w.note('a', k.id, uint64(from), frame)
+		k.client.receive(s.id, k, n.received(frame, false))
+	})
+}
+
+// breakConn ends a connection. Each end notices by itself, and what is on its way may still arrive.
+func (n *network) breakConn(k *conn) {
+	n.w.report.Faults["connection broken"]++
+	n.w.after(n.rng.between(0, 300*millisecond), func() { n.closeClientEnd(k, "connection reset") })
+	n.w.after(n.rng.between(0, 2*second), func() { n.closeServerEnd(k) })
+}
+
+func (n *network) closeClientEnd(k *conn, why string) {
+	if k.clientOpen {
+		k.clientOpen = false
+		if k.client.alive(k.clientGeneration) {
+			k.client.down(k.server.id, k, why)
+		}
+	}
+	n.forget(k)
+}
+
+func (n *network) closeServerEnd(k *conn) {
+	if k.serverOpen {
+		k.serverOpen = false
+		if k.server.up && k.server.generation == k.serverGeneration {
+			k.server.receive(input{conn: k.id})
+		}
+	}
+	n.forget(k)
+}
+
+func (n *network) forget(k *conn) {
+	if !k.clientOpen && !k.serverOpen {
+		delete(n.conns, k.id)
+	}
+}
+
+// serverDied breaks a server's connections; after a power failure nobody tells the clients.
+func (n *network) serverDied(s *server, power bool) {
+	for _, id := range slices.Sorted(maps.Keys(n.conns)) {
+		k := n.conns[id]
+		if k.server != s {
+			continue
+		}
+		k.serverOpen = false
+		wait := n.delay(int(s.id), -k.client.id)
+		if power {
+			wait += n.rng.between(0, 3*second)
+		}
+		n.w.after(wait, func() { n.closeClientEnd(k, "connection reset") })
+	}
+}
+
+// clientDied breaks a client's connections.
+func (n *network) clientDied(c *clientProc) {
+	for _, id := range slices.Sorted(maps.Keys(n.conns)) {
+		k := n.conns[id]
+		if k.client != c {
+			continue
+		}
+		k.clientOpen = false
+		n.w.after(n.delay(-c.id, int(k.server.id))+1, func() { n.closeServerEnd(k) })
+	}
+}
+
+// heal ends every fault of the network.
+func (n *network) heal() {
+	n.healed = true
+	clear(n.cut)
+	clear(n.clogged)
+}

@@ -1,0 +1,98 @@
+package sim
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+)
+
+// Violation is what a checker found.
+type Violation struct {
+	Check string `json:"check"` // the checker's name
+	AtMs  int64  `json:"at_ms"` // simulated
+	Text  string `json:"text"`
+}
+
+// Report is the outcome of one run.
+type Report struct {
+	Seed        uint64         `json:"seed"`
+	Shape       string         `json:"shape"`
+	Violation   *Violation     `json:"violation,omitempty"`
+	TraceHash   string         `json:"trace_hash"`
+	SimulatedMs int64          `json:"simulated_ms"`
+	Events      uint64         `json:"events"`
+	Entries     uint64         `json:"entries"` // applied by a shard for the first time
+	Elections   uint64         `json:"elections"`
+	Starts      uint64         `json:"starts"`   // of server processes
+	Faults      map[string]int `json:"faults"`   // by kind
+	Outcomes    map[string]int `json:"outcomes"` // of transfers, as their clients were told
+	Checked     map[string]int `json:"checked"`  // how often a checker looked
+	Repeat      string         `json:"repeat"`   // the line that runs this again
+	Options     Options        `json:"-"`
+}
+
+func newReport(o Options) *Report {
+	return &Report{
+		Seed: o.Seed, Options: o, Repeat: o.Line(),
+		Faults: map[string]int{}, Outcomes: map[string]int{}, Checked: map[string]int{},
+	}
+}
+
+// Line returns the command that repeats a run.
+func (o Options) Line() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "raftbank sim --seed %d --seeds 1", o.Seed)
+	for _, f := range []struct {
+		name  string
+		value int
+	}{{"shards", o.Shards}, {"replicas", o.Replicas}, {"clients", o.Clients}} {
+		if f.value != 0 {
+			fmt.Fprintf(&b, " --%s %d", f.name, f.value)
+		}
+	}
+	if o.DurationMs != 0 {
+		fmt.Fprintf(&b, " --duration %dms", o.DurationMs)
+	}
+	return b.String()
+}
+
+// Totals adds up reports.
+type Totals struct {
+	Seeds       int            `json:"seeds"`
+	Failed      int            `json:"failed"`
+	SimulatedMs int64          `json:"simulated_ms"`
+	Events      uint64         `json:"events"`
+	Entries     uint64         `json:"entries"`
+	Elections   uint64         `json:"elections"`
+	Starts      uint64         `json:"starts"`
+	Faults      map[string]int `json:"faults"`
+	Outcomes    map[string]int `json:"outcomes"`
+	Checked     map[string]int `json:"checked"`
+}
+
+// NewTotals returns totals of nothing.
+func NewTotals() *Totals {
+	return &Totals{Faults: map[string]int{}, Outcomes: map[string]int{}, Checked: map[string]int{}}
+}
+
+// Add adds one report.
+func (t *Totals) Add(r *Report) {
+	t.Seeds++
+	if r.Violation != nil {
+		t.Failed++
+	}
+	t.SimulatedMs += r.SimulatedMs
+	t.Events += r.Events
+	t.Entries += r.Entries
+	t.Elections += r.Elections
+	t.Starts += r.Starts
+	add(t.Faults, r.Faults)
+	add(t.Outcomes, r.Outcomes)
+	add(t.Checked, r.Checked)
+}
+
+func add(to, from map[string]int) {
+	for k, n := range maps.All(from) { // sums: the order cannot show
+		to[k] += n
+	}
+}

@@ -1,0 +1,342 @@
+package sim
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"raftbank/internal/ledger"
+	"raftbank/internal/session"
+	"raftbank/internal/shard"
+	"raftbank/internal/txn"
+	"raftbank/internal/wire"
+)
+
+// kind tells what a client asked for.
+type kind uint8
+
+const (
+	askTransfer kind = 1 + iota
+	askResolve
+	askCancel
+	askRead
+)
+
+// submission is one call of one client.
+type submission struct {
+	kind    kind
+	client  int
+	content *content // of a transfer
+	id      ledger.TransferID
+	account shard.Account // of a read
+	start   int64
+}
+
+func (s *submission) name() string {
+	switch s.kind {
+	case askTransfer:
+		r := &s.content.record
+		return fmt.Sprintf("transfer %s %d->%d %s", r.ID, r.Debit, r.Credit, r.Amount)
+	case askResolve:
+		return "resolve " + s.id.String()
+	case askCancel:
+		return "cancel " + s.id.String()
+	case askRead:
+		return fmt.Sprintf("read %d", s.account)
+	}
+	panic("unreachable: kind")
+}
+
+// content is one transfer as submitted. An id may be used for several contents: clients err, and lie.
+type content struct {
+	record ledger.Record
+	parts  []shard.ID
+	asks   int  // submissions of exactly this
+	copied bool // a copy of its PREPARE was replayed by a stranger
+	// told is the definite outcome that somebody was told first, and by what.
+	told        txn.Decision
+	toldBy      string
+	toldAt      int64
+	unavailable bool // the only submission was answered: surely not applied
+}
+
+// workload makes the clients' operations and keeps what they were told.
+type workload struct {
+	w        *world
+	rng      random
+	contents map[ledger.Record]*content
+	order    []*content
+	byID     map[ledger.TransferID][]*content
+	nextID   uint64
+	blocks   []txn.Block // certificates that went over the network, for liars
+	open     int         // resolveAll: what is not resolved yet
+	pending  []ledger.TransferID
+	accounts []shard.Account
+}
+
+func newWorkload(w *world) *workload {
+	l := &workload{
+		w: w, rng: newRandom(w.o.Seed, "workload"),
+		contents: map[ledger.Record]*content{}, byID: map[ledger.TransferID][]*content{},
+	}
+	for i := range w.topology.Clusters {
+		r := w.topology.Clusters[i].Range
+		for a := r.First; a <= r.Last; a++ {
+			l.accounts = append(l.accounts, a)
+		}
+	}
+	if w.plan.liars {
+		w.after(3*second, l.lie)
+	}
+	return l
+}
+
+// begin starts a client's stream of operations; a second incarnation first asks again for some of
+// what its predecessor asked.
+func (l *workload) begin(c *clientProc) {
+	if c.generation > 1 && !l.w.calm {
+		for _, k := range l.recent(3) {
+			if l.rng.chance(0.5) {
+				l.submit(c, k)
+			} else {
+				l.settle(c, askResolve, k.record.ID)
+			}
+		}
+	}
+	l.next(c)
+}
+
+func (l *workload) next(c *clientProc) {
+	c.after(l.rng.between(0, 2*l.w.plan.thinkUs), func() {
+		if l.w.calm {
+			return
+		}
+		if c.busy < 8 {
+			l.operate(c)
+		}
+		l.next(c)
+	})
+}
+
+// recent returns up to n contents of the last few dozen.
+func (l *workload) recent(n int) []*content {
+	var out []*content
+	for range min(n, len(l.order)) {
+		back := l.rng.IntN(min(len(l.order), 24))
+		out = append(out, l.order[len(l.order)-1-back])
+	}
+	return out
+}
+
+// operate draws one operation.
+func (l *workload) operate(c *clientProc) {
+	known := l.recent(1)
+	switch n := l.rng.IntN(100); {
+	case n < 72 || len(known) == 0:
+		l.submit(c, l.draw(ledger.TransferID{}))
+	case n < 80:
+		l.submit(c, known[0]) // the same again
+	case n < 83:
+		l.submit(c, l.draw(known[0].record.ID)) // other content under a used id
+	case n < 95:
+		l.read(c, pick(l.rng, l.accounts))
+	case n < 98:
+		l.settle(c, askResolve, known[0].record.ID)
+	default:
+		id := known[0].record.ID
+		if l.rng.chance(0.3) {
+			id = l.newID() // one that nobody knows
+		}
+		l.settle(c, askCancel, id)
+	}
+}
+
+func (l *workload) newID() ledger.TransferID {
+	l.nextID++
+	var id ledger.TransferID
+	binary.BigEndian.PutUint64(id[:], uint64(l.w.now)<<8|1)
+	binary.BigEndian.PutUint64(id[8:], l.nextID)
+	return id
+}
+
+// account draws an account, often one of the few hot ones.
+func (l *workload) account() shard.Account {
+	if l.rng.chance(l.w.plan.hot) {
+		i := l.rng.IntN(l.w.plan.shards) * l.w.plan.accounts
+		return l.accounts[i+l.rng.IntN(min(2, l.w.plan.accounts))]
+	}
+	return pick(l.rng, l.accounts)
+}
+
+// draw makes a transfer, under a new id if none is given. Some are refused before any log.
+func (l *workload) draw(id ledger.TransferID) *content {
+	if id.IsZero() {
+		id = l.newID()
+	}
+	r := ledger.Record{
+		ID: id, Debit: l.account(), Credit: l.account(), Currency: ledger.DefaultCurrency,
+		Amount: ledger.Units(uint64(l.rng.between(1, int64(l.w.plan.opening)))),
+	}
+	for range 8 {
+		a, _ := l.w.topology.ShardOf(r.Debit)
+		b, _ := l.w.topology.ShardOf(r.Credit)
+		if r.Debit != r.Credit && (a != b) == l.rng.chance(l.w.plan.cross) {
+			break
+		}
+		r.Credit = l.account()
+	}
+	switch n := l.rng.IntN(200); {
+	case n < 10: // more than the account can have, usually
+		r.Amount = ledger.Units(l.w.plan.opening*2 + 1)
+	case n == 10:
+		r.Credit = 999_999
+	case n == 11:
+		r.Amount = ledger.Amount{}
+	case n == 12:
+		r.Amount = ledger.MaxAmount
+	}
+	return l.content(r)
+}
+
+// content registers a transfer.
+func (l *workload) content(r ledger.Record) *content {
+	if k := l.contents[r]; k != nil {
+		return k
+	}
+	k := &content{record: r}
+	for _, a := range []shard.Account{r.Debit, r.Credit} {
+		if s, ok := l.w.topology.ShardOf(a); ok && (len(k.parts) == 0 || k.parts[0] != s) {
+			k.parts = append(k.parts, s)
+		}
+	}
+	if len(k.parts) == 2 && k.parts[0] > k.parts[1] {
+		k.parts[0], k.parts[1] = k.parts[1], k.parts[0]
+	}
+	l.contents[r] = k
+	l.order = append(l.order, k)
+	l.byID[r.ID] = append(l.byID[r.ID], k)
+	return k
+}
+
+func (l *workload) begun(c *clientProc, op session.OpID, s *submission) {
+	s.client, s.start = c.id, l.w.now
+	c.waiting[op] = s
+	c.busy++
+	l.w.say(c.name(), "%s", s.name())
+	c.soon()
+}
+
+func (l *workload) submit(c *clientProc, k *content) {
+	k.asks++
+	l.begun(c, c.engine.Transfer(k.record), &submission{kind: askTransfer, content: k, id: k.record.ID})
+}
+
+func (l *workload) settle(c *clientProc, what kind, id ledger.TransferID) {
+	op := session.OpID(0)
+	if what == askCancel {
+		op = c.engine.Cancel(id)
+	} else {
+		op = c.engine.Resolve(id)
+	}
+	l.begun(c, op, &submission{kind: what, id: id})
+}
+
+// read reads one account strongly.
+func (l *workload) read(c *clientProc, a shard.Account) {
+	s, _ := l.w.topology.ShardOf(a)
+	op := c.engine.Call(session.Call{Shard: s, Build: func(h wire.Header) wire.Message {
+		return &wire.BalanceRequest{Header: h, Strong: true, Accounts: []shard.Account{a}}
+	}})
+	sub := &submission{kind: askRead, account: a}
+	l.begun(c, op, sub)
+}
+
+// done takes an operation's outcome.
+func (l *workload) done(c *clientProc, s *submission, r *session.Result) {
+	l.w.note('d', uint64(c.id), uint64(r.Decision)<<8|uint64(r.Reason), []byte(s.name()))
+	switch s.kind {
+	case askTransfer:
+		l.w.report.Outcomes[r.Decision.String()]++
+		l.w.say(c.name(), "%s: told %s %s", s.name(), r.Decision, reasonText(r.Reason))
+		l.w.check.told(s.content, r.Decision, c.name())
+	case askResolve, askCancel:
+		l.w.say(c.name(), "%s: told %s %s (not found: %v)", s.name(), r.Decision, reasonText(r.Reason), r.NotFound)
+		l.w.report.Checked["resolve or cancel "+r.Decision.String()]++
+		l.settled(c, s, r)
+	case askRead:
+		if r.Reply != nil && len(r.Reply.Balances) == 1 {
+			l.w.say(c.name(), "%s: told +%s -%s at index %d", s.name(), r.Reply.Balances[0].CreditsPosted,
+				r.Reply.Balances[0].DebitsPosted, r.Reply.Applied)
+			l.w.check.readEnds(s, c.name(), r.Reply)
+		}
+	}
+}
+
+func reasonText(r ledger.Reason) string {
+	if r == ledger.ReasonNone {
+		return ""
+	}
+	return "(" + r.String() + ")"
+}
+
+// settled takes the outcome of a resolve or cancel, as far as it names a content.
+func (l *workload) settled(c *clientProc, s *submission, r *session.Result) {
+	if l.w.calm {
+		l.resolvedOne(c, s, r)
+	}
+	if r.Decision != txn.DecidedCommitted && r.Decision != txn.DecidedAborted {
+		return
+	}
+	k := l.contents[r.Record]
+	if k == nil && r.Record.Debit == 0 && len(l.byID[s.id]) == 1 {
+		k = l.byID[s.id][0]
+	}
+	if k == nil && r.Decision == txn.DecidedCommitted {
+		l.w.fail("same outcome to every asker", "%s was told that %s committed, with a content that nobody submitted: %+v",
+			c.name(), s.id, r.Record)
+		return
+	}
+	if k != nil {
+		l.w.check.told(k, r.Decision, c.name()+", "+s.name())
+	}
+}
+
+// resolveAll lets the first client ask for every transfer: all of them must have an outcome.
+func (l *workload) resolveAll() {
+	seen := map[ledger.TransferID]bool{}
+	for _, k := range l.order {
+		if !seen[k.record.ID] {
+			seen[k.record.ID] = true
+			l.pending = append(l.pending, k.record.ID)
+		}
+	}
+	l.open = len(l.pending)
+	l.resolveMore()
+}
+
+// resolveMore keeps a bounded number of resolves in flight.
+func (l *workload) resolveMore() {
+	c := l.w.clients[0]
+	for c.up && c.busy < 64 && len(l.pending) > 0 {
+		id := l.pending[0]
+		l.pending = l.pending[1:]
+		l.settle(c, askResolve, id)
+	}
+}
+
+func (l *workload) resolvedOne(c *clientProc, s *submission, r *session.Result) {
+	if c.id != 1 || s.kind != askResolve || l.open == 0 {
+		return
+	}
+	if r.Decision == txn.DecidedUnknown || r.Decision == txn.DecidedUnavailable && !r.NotFound {
+		l.w.fail("every open transfer is resolved", "%s on a healthy bank: told %s: %s", s.name(), r.Decision, r.Detail)
+		return
+	}
+	l.open--
+	l.resolveMore()
+}
+
+func (l *workload) resolved() bool { return l.open == 0 }
+
+func (l *workload) unresolved() string {
+	return fmt.Sprintf("%d transfers have no outcome", l.open)
+}

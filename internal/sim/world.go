@@ -1,0 +1,230 @@
+package sim
+
+import (
+	"container/heap"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"runtime/debug"
+	"strings"
+
+	"raftbank/internal/shard"
+	"raftbank/internal/txn"
+)
+
+// event is something that happens at a simulated time.
+type event struct {
+	at  int64
+	seq uint64 // events of one time happen in the order in which they were planned
+	do  func()
+}
+
+type eventQueue []event
+
+func (q eventQueue) Len() int { return len(q) }
+func (q eventQueue) Less(i, j int) bool {
+	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].seq < q[j].seq
+}
+func (q eventQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *eventQueue) Push(x any)   { *q = append(*q, x.(event)) }
+func (q *eventQueue) Pop() any {
+	old := *q
+	e := old[len(old)-1]
+	old[len(old)-1] = event{}
+	*q = old[:len(old)-1]
+	return e
+}
+
+// world is one simulated bank.
+type world struct {
+	o        Options
+	plan     plan
+	topology *shard.Topology
+	keys     *txn.KeyRing
+	rng      random
+
+	now   int64 // simulated microseconds
+	seq   uint64
+	queue eventQueue
+
+	net     *network
+	servers []*server // sorted by id
+	clients []*clientProc
+	load    *workload
+	nemesis *nemesis
+	check   *checker
+	calm    bool // the liveness phase: no new faults, no new transfers
+
+	report  *Report
+	hash    hash.Hash
+	story   io.Writer // --trace; nil: none
+	stopped bool
+}
+
+// Run simulates one bank and reports what it found. story, if not nil, gets one line per happening.
+// It replaces crypto/rand.Reader while it runs.
+func Run(o Options, story io.Writer) *Report {
+	random := newRandom(o.Seed, "crypto")
+	before := rand.Reader
+	rand.Reader = random
+	defer func() { rand.Reader = before }()
+
+	w := &world{o: o, rng: newRandom(o.Seed, "world"), hash: sha256.New(), story: story}
+	w.plan = drawPlan(o, newRandom(o.Seed, "plan"))
+	w.topology = w.plan.topology()
+	w.keys = &txn.KeyRing{Bank: txn.BankID{1, 2, 3}, Keys: []txn.Key{{ID: 1, Secret: [32]byte{7}}}}
+	w.report = newReport(o)
+	w.report.Shape = fmt.Sprintf("%d shards of %d replicas, %d accounts each, %d clients",
+		w.plan.shards, w.plan.replicas, w.plan.accounts, w.plan.clients)
+	w.build()
+	w.run()
+	w.report.TraceHash = hex.EncodeToString(w.hash.Sum(nil))
+	w.report.SimulatedMs = w.now / millisecond
+	return w.report
+}
+
+// build makes the bank's parts and starts them.
+func (w *world) build() {
+	w.net = newNetwork(w)
+	w.check = newChecker(w)
+	for _, c := range w.topology.Clusters {
+		for _, s := range c.Servers {
+			w.servers = append(w.servers, newServer(w, s.ID, c.Shard))
+		}
+	}
+	for _, s := range w.servers {
+		w.after(w.rng.between(0, 200*millisecond), s.start)
+	}
+	w.load = newWorkload(w)
+	for i := range w.plan.clients {
+		c := newClientProc(w, i+1)
+		w.clients = append(w.clients, c)
+		w.after(w.rng.between(0, second), func() { c.start(0) })
+	}
+	w.nemesis = newNemesis(w)
+}
+
+// run is the safety phase, then the liveness phase.
+func (w *world) run() {
+	w.after(2*second, w.nemesis.strike)
+	w.until(w.plan.durationUs, func() bool { return false })
+	w.calm = true
+	w.say("world", "faults stop, everything is started again")
+	w.nemesis.heal()
+	healed := w.now
+	if !w.until(healed+settleUs, w.check.settled) {
+		w.fail("liveness", "%d s after the last fault: %s", settleUs/second, w.check.unsettled())
+	}
+	w.load.resolveAll()
+	resolving := w.now
+	if !w.until(resolving+resolveUs, w.load.resolved) {
+		w.fail("liveness", "%d s after the bank settled: %s", resolveUs/second, w.load.unresolved())
+	}
+	if !w.until(w.now+settleUs, w.check.settled) {
+		w.fail("liveness", "after everything was resolved: %s", w.check.unsettled())
+	}
+	if !w.stopped {
+		w.check.atEnd()
+	}
+}
+
+// Bounds of the liveness phase. A transfer is poisoned after 5 s in P, and may need 5 s more
+// (docs/PROTOCOL.md, section 5); elections and restarts come before that.
+const (
+	settleUs  = 20 * second
+	resolveUs = 20 * second
+)
+
+// until runs events up to a time, or until done. It asks done ten times per simulated second.
+func (w *world) until(end int64, done func() bool) bool {
+	next := w.now
+	for !w.stopped {
+		if w.now >= next {
+			if done() {
+				return true
+			}
+			next = w.now + 100*millisecond
+		}
+		if len(w.queue) == 0 || w.queue[0].at > end {
+			w.now = end
+			return done()
+		}
+		e := heap.Pop(&w.queue).(event)
+		w.now = e.at
+		w.step(e)
+	}
+	return true
+}
+
+// step runs one event. A panic of the code under test is a violation.
+func (w *world) step(e event) {
+	defer func() {
+		if v := recover(); v != nil {
+			w.fail("no panic", "%v\n%s", v, shortStack())
+		}
+	}()
+	e.do()
+}
+
+// shortStack names the functions on the stack below the panic, the simulator's own left out.
+func shortStack() string {
+	var kept []string
+	lines := strings.Split(string(debug.Stack()), "\n")
+	for i := 1; i+1 < len(lines); i += 2 {
+		name, _, _ := strings.Cut(lines[i], "(0x")
+		if strings.Contains(name, "raftbank/") || strings.Contains(name, "raft/v3") {
+			_, at, _ := strings.Cut(lines[i+1], "raftbank/")
+			kept = append(kept, "    "+name+"  "+strings.TrimSpace(at))
+		}
+	}
+	return strings.Join(kept[:min(len(kept), 16)], "\n")
+}
+
+// after plans an event.
+func (w *world) after(us int64, do func()) {
+	w.seq++
+	heap.Push(&w.queue, event{at: w.now + max(us, 0), seq: w.seq, do: do})
+}
+
+// fail ends the run with a violation; the first one counts.
+func (w *world) fail(check, format string, args ...any) {
+	if w.stopped {
+		return
+	}
+	w.stopped = true
+	w.report.Violation = &Violation{Check: check, AtMs: w.now / millisecond, Text: fmt.Sprintf(format, args...)}
+	w.say("VIOLATION", "%s: %s", check, w.report.Violation.Text)
+}
+
+// say adds a line to the story.
+func (w *world) say(actor, format string, args ...any) {
+	if w.story == nil {
+		return
+	}
+	_, _ = fmt.Fprintf(w.story, "%4d.%06d  %-9s  %s\n", w.now/second, w.now%second, actor, fmt.Sprintf(format, args...))
+}
+
+// note adds something to the trace hash.
+func (w *world) note(kind byte, a, b uint64, data []byte) {
+	var head [33]byte
+	head[0] = kind
+	binary.LittleEndian.PutUint64(head[1:], uint64(w.now))
+	binary.LittleEndian.PutUint64(head[9:], a)
+	binary.LittleEndian.PutUint64(head[17:], b)
+	binary.LittleEndian.PutUint64(head[25:], uint64(len(data)))
+	w.hash.Write(head[:])
+	w.hash.Write(data)
+}
+
+// server returns a server by its id: they are numbered from 1 without gaps.
+func (w *world) server(id shard.ServerID) *server { return w.servers[id-1] }
+
+// of lists the servers of a shard.
+func (w *world) of(id shard.ID) []*server {
+	first := (int(id) - 1) * w.plan.replicas
+	return w.servers[first : first+w.plan.replicas]
+}
