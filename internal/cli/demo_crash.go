@@ -22,6 +22,8 @@ type crash struct {
 	// left is what the shards held right after the death, settled is how it ended.
 	left, settled api.Explain
 	took          time.Duration
+	// second is what came of the late copy (point 7) or of the second incarnation (point 8).
+	second string
 }
 
 // crashWhere says where in the protocol each crash point lies.
@@ -33,11 +35,16 @@ func crashWhere(point int) string {
 		4: "after every shard voted YES, before any FINISH",
 		5: "after some FINISH",
 		6: "after one NO",
+		7: "after one PREPARE, with a copy of the other still on its way",
+		8: "after all PREPAREs, while a second incarnation runs",
 	}[point]
 }
 
 // CrashClient kills a coordinator at a crash point and returns how the bank settled its transfer.
 func (b *demoBank) CrashClient(ctx context.Context, point int, args []string) (string, error) {
+	if point == crashLiar {
+		return b.lie(ctx, args)
+	}
 	c, err := b.crashClient(ctx, point, args)
 	if err != nil {
 		return "", err
@@ -50,6 +57,9 @@ func (b *demoBank) CrashClient(ctx context.Context, point int, args []string) (s
 	fmt.Fprintf(&t, "  it left:     %s\n", describeShards(c.left))
 	if prepared(c.left) {
 		fmt.Fprintf(&t, "  after %s:  %s\n", roughly(c.took), describeShards(c.settled))
+	}
+	if c.second != "" {
+		fmt.Fprintf(&t, "  %s\n", c.second)
 	}
 	switch c.settled.Outcome {
 	case "not-found":
@@ -64,17 +74,15 @@ func (b *demoBank) CrashClient(ctx context.Context, point int, args []string) (s
 // holds anything for it.
 func (b *demoBank) crashClient(ctx context.Context, point int, args []string) (*crash, error) {
 	c := &crash{id: client.NewID(), point: point}
-	switch len(args) {
-	case 3:
-		c.from, c.to, c.amount = args[0], args[1], args[2]
-	default: // the seventh account of the first shard and of the last
-		last := b.topology.Clusters[len(b.topology.Clusters)-1].Range
-		c.from, c.to, c.amount = (b.topology.Clusters[0].Range.First + 6).String(), (last.First + 6).String(), "1"
-	}
-	if point == crashPointMax && len(args) == 0 {
+	c.from, c.to, c.amount = b.crashTransfer(args)
+	if point == crashAfterNo && len(args) == 0 {
 		c.amount = "1000000" // a NO needs more than the account has
 	}
-	if err := b.runCrash(ctx, c); err != nil {
+	second := func() error { return nil }
+	if point == crashTwoClients {
+		second = b.startSecond(ctx, c)
+	}
+	if err := errors.Join(b.runCrash(ctx, c), second()); err != nil {
 		return nil, err
 	}
 	begin := time.Now()
@@ -100,6 +108,9 @@ func (b *demoBank) crashClient(ctx context.Context, point int, args []string) (*
 		}
 	}
 	c.took = time.Since(begin)
+	if point == crashLateCopy {
+		return c, b.deliverLate(ctx, c)
+	}
 	return c, nil
 }
 

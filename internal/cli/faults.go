@@ -46,8 +46,14 @@ const (
 	serverPaused
 )
 
-// crashPointMax is the last crash point that one dying client can show; 7 to 9 need two.
-const crashPointMax = 6
+// The crash points of docs/PROTOCOL.md, section 11. 1 to 6 are deaths of one client; the last three
+// need more: a late copy, a second incarnation, a liar.
+const (
+	crashAfterNo    = 6
+	crashLateCopy   = 7
+	crashTwoClients = 8
+	crashLiar       = 9
+)
 
 // hostCommands are the commands of server, client and demo.
 func hostCommands(a *App) []*cobra.Command {
@@ -173,8 +179,8 @@ func parseCrash(args []string) (point int, transfer []string, err error) {
 		return 0, nil, usageError("want POINT or POINT X Y AMT, got %d arguments", len(args)).hint(example)
 	}
 	point, err = strconv.Atoi(args[0])
-	if err != nil || point < 1 || point > crashPointMax {
-		return 0, nil, usageError("crash point is 1 to %d: %q", crashPointMax, args[0]).hint(example)
+	if err != nil || point < 1 || point > crashLiar {
+		return 0, nil, usageError("crash point is 1 to %d: %q", crashLiar, args[0]).hint(example)
 	}
 	return point, args[1:], nil
 }

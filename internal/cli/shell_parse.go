@@ -41,7 +41,7 @@ func shellCommands() []*shellCommand {
 		{name: "Resume", args: "N|C1", help: "let server N, or all of C1, go on (SIGCONT)", fault: true},
 		{name: "Partition", args: "1,2|3", help: "cut the network between groups of servers; C1: cut its leader off", fault: true},
 		{name: "Heal", help: "mend the network", fault: true},
-		{name: "CrashClient", aliases: []string{"crash-client"}, args: "POINT [X Y AMT]", help: "kill a coordinator at crash point 1 to 6", fault: true},
+		{name: "CrashClient", aliases: []string{"crash-client"}, args: "POINT [X Y AMT]", help: "kill a coordinator at crash point 1 to 9", fault: true},
 		{name: "help", aliases: []string{"?"}, help: "this list"},
 		{name: "exit", aliases: []string{"quit", "q"}, help: "leave"},
 	}

@@ -186,7 +186,7 @@ CrashClient 4
 CrashClient 2 7 2007 5
 Kill
 Kill x
-CrashClient 9
+CrashClient 10
 CrashClient 2 7
 Partition 1
 `)
