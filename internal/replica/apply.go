@@ -79,7 +79,9 @@ func (r *Replica) follow(index uint64, c *ledger.Command, results []ledger.Resul
 			switch {
 			case results[i].Code == ledger.ResultUnknownHere:
 				r.counters.unknownHere++
-			case results[i].State == ledger.Committed || results[i].State == ledger.Aborted:
+			case results[i].Code == ledger.ResultState &&
+				(results[i].State == ledger.Committed || results[i].State == ledger.Aborted):
+				// A FINISH of other content (ResultConflict) leaves the prepared one as it is.
 				if r.lead.part != nil {
 					r.lead.part.Finished(f.ID)
 				}

@@ -361,6 +361,11 @@ func (r *Replica) balances(c call, m *wire.BalanceRequest) {
 		r.answers.status(c, wire.StatusBadRequest, fmt.Sprintf("%d accounts in one request: at most %d", len(m.Accounts), wire.MaxBatch))
 		return
 	}
+	if r.state.Genesis() == nil {
+		// Its accounts exist by the map: they must not be reported as missing.
+		r.answers.status(c, wire.StatusNotReady, r.options.Shard.String()+" is not open yet")
+		return
+	}
 	op := &readOp{kind: readBalance, call: c, accounts: m.Accounts}
 	if !m.Strong {
 		r.answerBalances(op)

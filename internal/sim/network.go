@@ -62,9 +62,29 @@ func (n *network) delay(from, to int) int64 {
 
 func (n *network) chance(p float64) bool { return !n.healed && n.rng.chance(p) }
 
+// splitBytes is the size up to which raft messages share a frame, as in package transport.
+const splitBytes = wire.MaxFrameBytes / 2
+
 // peer sends a message from one server to another.
 func (n *network) peer(from, to shard.ServerID, m wire.Message) {
-	frame := wire.Append(nil, m)
+	r, ok := m.(*wire.Raft)
+	if !ok {
+		n.frame(from, to, wire.Append(nil, m))
+		return
+	}
+	for rest := r.Messages; len(rest) > 0; {
+		count, size := 1, len(rest[0])
+		for count < len(rest) && size+len(rest[count]) <= splitBytes {
+			size += len(rest[count])
+			count++
+		}
+		n.frame(from, to, wire.Append(nil, &wire.Raft{Shard: r.Shard, From: r.From, To: r.To, Messages: rest[:count]}))
+		rest = rest[count:]
+	}
+}
+
+// frame sends one frame from one server to another.
+func (n *network) frame(from, to shard.ServerID, frame []byte) {
 	if n.cut[[2]int{int(from), int(to)}] || n.chance(n.w.plan.loss) {
 		n.w.report.Faults["message lost"]++
 		return
