@@ -5,6 +5,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
@@ -207,6 +208,7 @@ func (r *Replica) settled(token uint64) {
 		return
 	}
 	d := after.deferral
+	invariant.Sometimes("replica: proposed a deferred transfer again")
 	c := ledger.Command{Kind: d.kind, Settled: true, Records: []ledger.Record{d.record}}
 	if d.kind == ledger.CmdPrepare {
 		c.Digests = []ledger.Digest{d.digest}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"raftbank/internal/invariant"
 	"raftbank/internal/shard"
 	"raftbank/internal/wire"
 )
@@ -184,6 +185,7 @@ func verdictError(self *wire.Probe, r *wire.ProbeReply) error {
 			return fmt.Errorf("server %s: %w: its data directory belongs to another group of %s than that of server %s. "+
 				"One of the two was formed by force: keep the one that holds the bank", self.Server, ErrForeign, self.Shard, r.Server)
 		}
+		invariant.Sometimes("replica: refused an emptied directory")
 		return fmt.Errorf("server %s: %w, but %s already has a log (term %d, says server %s). "+
 			"Nothing is lost: the others hold it. Restore this server's directory; it must not take part without",
 			self.Server, ErrEmptied, self.Shard, r.Term, r.Server)

@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/raft/v3/tracker"
 	"google.golang.org/protobuf/proto"
 
+	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
@@ -134,6 +135,7 @@ func (r *Replica) stepDown(term uint64) {
 	r.event(LevelInfo, "lost leadership", "term", r.lead.term, "new_term", term)
 	r.lead = leadership{}
 	for _, w := range r.queue.dropProposed() {
+		invariant.Sometimes("replica: lost leadership with a caller's proposal in the log")
 		r.answers.status(w.call, wire.StatusLost, "")
 	}
 	for _, w := range r.queue.dropUnproposed() {

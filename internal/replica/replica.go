@@ -224,7 +224,7 @@ func (r *Replica) Replaying() bool {
 
 // HasWork reports whether a turn would do anything.
 func (r *Replica) HasWork() bool {
-	return r.rn.HasReady() || r.queue.waitingToPropose() || len(r.reads.fresh) > 0 ||
+	return r.rn.HasReady() || r.queue.waitingToPropose() || (len(r.reads.fresh) > 0 && (r.lead.part == nil || r.ownTermApplied())) ||
 		len(r.answers.order) > 0 || len(r.out.Sends) > 0 || len(r.out.Events) > 0 || r.out.Fatal != nil ||
 		(r.lead.part != nil && r.lead.part.HasEffects()) || r.leadershipChanged()
 }

@@ -220,6 +220,50 @@ func TestFinishOfOtherContentDoesNotForgetTheVote(t *testing.T) {
 	}
 }
 
+// Found by the simulator (raftbank sim --seed 59): raft answers a ReadIndex in a group of one before the
+// leader has committed in its own term, and the commit index on disk may be older than what was acknowledged.
+func TestNoStaleReadAfterARestartAlone(t *testing.T) {
+	b := newBank(t)
+	b.topology.Clusters[0].Servers = b.topology.Clusters[0].Servers[:1]
+	b.boot()
+	before := b.replicas[1].startCommit
+	wantResult(t, b.transfer(record(1, 1, 2, 3)), "committed")
+	b.kill(1)
+	hs, _, err := b.logs[1].InitialState()
+	if err != nil || hs.GetCommit() <= before {
+		t.Fatalf("commit %d: %v", hs.GetCommit(), err)
+	}
+	// The commit index was written without a sync, and is lost.
+	commit := hs.GetCommit() - 1
+	hs.Commit = &commit
+	if err := b.logs[1].SetHardState(hs); err != nil {
+		t.Fatal(err)
+	}
+	b.start(1)
+	r := b.replicas[1]
+	asked := uint64(0)
+	for range 100 {
+		r.Tick()
+		for r.HasWork() {
+			out := r.Turn(0)
+			b.take(1, out)
+			if err := b.logs[1].Append(out.HardState, out.Entries, out.Sync); err != nil {
+				t.Fatal(err)
+			}
+			if r.IsLeader() && asked == 0 {
+				asked = b.call(1, &wire.BalanceRequest{Strong: true, Accounts: []shard.Account{2}})
+			}
+			b.take(1, r.Persisted())
+			if r.IsLeader() && asked == 0 {
+				asked = b.call(1, &wire.BalanceRequest{Strong: true, Accounts: []shard.Account{2}})
+			}
+		}
+	}
+	if got := b.one(asked).Balances[0]; got.CreditsPosted != ledger.Units(13) {
+		t.Errorf("credits posted %s, want 13", got.CreditsPosted)
+	}
+}
+
 // Found by the simulator (raftbank sim --seed 1006).
 func TestNoBalanceBeforeTheBankIsOpen(t *testing.T) {
 	b := newBank(t)
