@@ -3,6 +3,7 @@ package session
 import (
 	"slices"
 
+	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
@@ -115,6 +116,9 @@ func (e *Engine) settle(o *op) {
 			s.coords = append(s.coords, txn.NewRecovery(records[i], parts, reason))
 		}
 	}
+	if len(s.coords) > 1 {
+		invariant.Sometimes("session: settled two contents of one id")
+	}
 	if len(s.coords) == 0 {
 		e.settlementTimeout(o) // the servers' map disagrees with ours
 		return
@@ -209,6 +213,7 @@ func (e *Engine) onCancelled(it *item, res *wire.Result) {
 		return
 	}
 	s.wildcard = false
+	invariant.Sometimes("session: a transfer came between status and cancel")
 	for _, open := range o.open {
 		open.closed = true
 	}

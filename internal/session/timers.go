@@ -3,6 +3,7 @@ package session
 import (
 	"slices"
 
+	"raftbank/internal/invariant"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 )
@@ -68,6 +69,7 @@ func (e *Engine) expire(o *op) {
 	}
 	if o.coord.MayBeApplied() && !o.coord.Settling() {
 		e.step(o, 0, "asking with poison")
+		invariant.Sometimes("session: poisoned a transfer at its deadline")
 		o.endTick = e.now + e.o.GraceTicks
 		e.arm(e.o.GraceTicks, timerOp, uint64(o.id))
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"go.etcd.io/raft/v3/raftpb"
+
+	"raftbank/internal/invariant"
 )
 
 // segmentImage is a segment as recovery sees it.
@@ -149,6 +151,7 @@ func (s *scanner) afterEnd(image int, img segmentImage, raw []byte) error {
 }
 
 func (s *scanner) damage(name string, number uint64, off int64) error {
+	invariant.Sometimes("storage: refused a damaged log")
 	return &describedError{kind: ErrDamaged, text: fmt.Sprintf(
 		"raft log is damaged: %s: block %d at offset %d is missing or unreadable, but block %d at offset %d of %s shows that it was there: %s",
 		s.endName, s.next, s.end, number, off, name, restoreHint)}
@@ -163,6 +166,7 @@ func (s *scanner) addRepair(image int, raw []byte, proven, end int64) {
 	until := int64(len(bytes.TrimRight(raw[end:], "\x00"))) + end
 	data := bytes.Clone(raw[proven:until])
 	clear(data[end-proven:])
+	invariant.Sometimes("storage: repaired the tail of a log")
 	s.repairs = append(s.repairs, repair{image: image, offset: proven, data: data})
 }
 

@@ -3,6 +3,7 @@ package txn
 import (
 	"slices"
 
+	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
 	"raftbank/internal/shard"
 )
@@ -377,6 +378,9 @@ func (p *Participant) forgetAsked() {
 // ask queues an inquiry to every participant whose fact is missing.
 func (p *Participant) ask(t *pending, poison bool) {
 	t.askedAt = p.now
+	if poison {
+		invariant.Sometimes("txn: a participant asks with poison")
+	}
 	for _, s := range t.inquiry.Participants {
 		if s == p.self || slices.ContainsFunc(t.facts, func(f ledger.ShardFact) bool { return f.Shard == s }) {
 			continue
