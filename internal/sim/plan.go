@@ -14,6 +14,9 @@ type Options struct {
 	DurationMs int64
 }
 
+// defaultMs is the safety phase's length if the options name none.
+const defaultMs = 60_000
+
 // Validate says whether the options are in range.
 func (o Options) Validate() error {
 	switch {
@@ -98,7 +101,7 @@ func drawPlan(o Options, rng random) plan {
 		p.clients = o.Clients
 	}
 	if p.durationUs == 0 {
-		p.durationUs = 60 * second
+		p.durationUs = defaultMs * millisecond
 	}
 	return p
 }

@@ -28,6 +28,7 @@ type Report struct {
 	Outcomes    map[string]int `json:"outcomes"` // of transfers, as their clients were told
 	Checked     map[string]int `json:"checked"`  // how often a checker looked
 	Repeat      string         `json:"repeat"`   // the line that runs this again
+	Marks       []string       `json:"marks"`    // rare lines that were reached
 	Options     Options        `json:"-"`
 }
 
@@ -50,7 +51,7 @@ func (o Options) Line() string {
 			fmt.Fprintf(&b, " --%s %d", f.name, f.value)
 		}
 	}
-	if o.DurationMs != 0 {
+	if o.DurationMs != 0 && o.DurationMs != defaultMs {
 		fmt.Fprintf(&b, " --duration %dms", o.DurationMs)
 	}
 	return b.String()

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strings"
 
+	"raftbank/internal/invariant"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 )
@@ -80,8 +81,10 @@ func Run(o Options, story io.Writer) *Report {
 	w.report = newReport(o)
 	w.report.Shape = fmt.Sprintf("%d shards of %d replicas, %d accounts each, %d clients",
 		w.plan.shards, w.plan.replicas, w.plan.accounts, w.plan.clients)
+	invariant.Forget()
 	w.build()
 	w.run()
+	w.report.Marks = invariant.Reached()
 	w.report.TraceHash = hex.EncodeToString(w.hash.Sum(nil))
 	w.report.SimulatedMs = w.now / millisecond
 	return w.report
@@ -155,6 +158,7 @@ func (w *world) until(end int64, done func() bool) bool {
 		}
 		e := heap.Pop(&w.queue).(event)
 		w.now = e.at
+		w.report.Events++
 		w.step(e)
 	}
 	return true

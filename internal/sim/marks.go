@@ -1,0 +1,25 @@
+package sim
+
+import "slices"
+
+// marks are the rare lines (invariant.Sometimes) that a simulation can reach. A test keeps the list equal to
+// the source.
+var marks = []string{
+	"ledger: deferred a refusal",
+	"ledger: genesis without effect",
+	"ledger: id conflict",
+	"ledger: tombstone by finish(abort)",
+	"replica: lost leadership with a caller's proposal in the log",
+	"replica: proposed a deferred transfer again",
+	"replica: refused an emptied directory",
+	"replica: settled what was pending before a strong read",
+	"session: a transfer came between status and cancel",
+	"session: poisoned a transfer at its deadline",
+	"session: settled two contents of one id",
+	"storage: refused a damaged log",
+	"storage: repaired the tail of a log",
+	"txn: a participant asks with poison",
+}
+
+// Marks returns the names of the rare lines that simulations should reach.
+func Marks() []string { return slices.Clone(marks) }
