@@ -19,6 +19,7 @@ type checker struct {
 	shards   []*shardTruth // by shard id, from 1
 	expected *big.Int
 	reads    []*readFact
+	refusals refusals
 }
 
 // shardTruth is a shard's committed log, applied once more on a state of its own that never crashes, and
@@ -47,7 +48,9 @@ type point struct {
 }
 
 func newChecker(w *world) *checker {
-	k := &checker{w: w, expected: w.topology.Total()}
+	k := &checker{w: w, expected: w.topology.Total(), refusals: refusals{
+		series: map[shard.Account][]spendable{}, effect: map[*content]effect{},
+	}}
 	for _, c := range w.topology.Clusters {
 		t := &shardTruth{
 			id: c.Shard, state: ledger.New(c.Shard), chains: [][32]byte{{}},
@@ -152,6 +155,9 @@ func (k *checker) apply(t *shardTruth, e *raftpb.Entry) {
 	t.rows += uint64(len(rows))
 	for i := range rows {
 		k.row(t, &rows[i])
+		// In this order: a refusal does not justify itself.
+		k.refusalIsJustified(t, &rows[i])
+		k.reconsider(rows[i].Record.ID)
 	}
 	if len(rows) > 0 {
 		k.noOverdraft(t)
