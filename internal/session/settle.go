@@ -29,6 +29,7 @@ type settlement struct {
 	coords   []*txn.Coordinator
 	tombs    int // wildcard tombstones confirmed
 	wildcard bool
+	reason   ledger.Reason // of the tombstones
 }
 
 func newSettlement(id ledger.TransferID, cancel bool, shards int) *settlement {
@@ -161,27 +162,25 @@ func (e *Engine) participants(r *ledger.Record) []shard.ID {
 // settleUnseen handles an id of which every shard answered and none holds the records.
 func (e *Engine) settleUnseen(o *op) {
 	s := o.settle
-	tombs, wild := 0, false
-	reason := ledger.ReasonCancelled
+	tombs := 0
+	s.reason = ledger.ReasonCancelled
 	for i := range s.results {
 		if s.results[i].State != ledger.Aborted {
 			continue
 		}
 		tombs++
-		// A wildcard has no digest. It binds its shard alone, until every shard has one.
-		if s.results[i].Digest == (ledger.Digest{}) {
-			wild = true
-		} else {
-			reason = s.results[i].Reason
+		// A wildcard has no digest.
+		if s.results[i].Digest != (ledger.Digest{}) && !s.cancel {
+			s.reason = s.results[i].Reason
 		}
 	}
 	switch {
-	// A tombstone of one content settles that content, which is what resolve asks about. It does not
-	// keep another content under the id from other shards: a cancel goes on to the wildcard.
-	case tombs == len(s.results) || (tombs > 0 && !wild && !s.cancel):
-		e.complete(o, Result{Decision: txn.DecidedAborted, Reason: reason, Record: ledger.Record{ID: s.id}})
-	case s.cancel || wild:
-		// A cancel that stopped half-way is completed by whoever finds it.
+	case tombs == len(s.results):
+		e.complete(o, Result{Decision: txn.DecidedAborted, Reason: s.reason, Record: ledger.Record{ID: s.id}})
+	case s.cancel || tombs > 0:
+		// A tombstone binds its shard alone. Its content is not known, and so not whether the shard is a
+		// participant at all: a stranger may have had it written at a bystander. So a tombstone, or a
+		// cancel that stopped half-way, is completed on every shard by whoever finds it.
 		s.wildcard, s.tombs = true, 0
 		for _, sh := range e.shards {
 			e.enqueue(&item{op: o, kind: itemCancel, shard: sh})
@@ -203,7 +202,7 @@ func (e *Engine) onCancelled(it *item, res *wire.Result) {
 	if res.State == ledger.Aborted {
 		if s.tombs++; s.tombs == len(e.shards) {
 			e.complete(o, Result{
-				Decision: txn.DecidedAborted, Reason: ledger.ReasonCancelled, Record: ledger.Record{ID: s.id},
+				Decision: txn.DecidedAborted, Reason: s.reason, Record: ledger.Record{ID: s.id},
 			})
 		}
 		return
