@@ -216,6 +216,7 @@ func (k *checker) row(t *shardTruth, r *ledger.Row) {
 	case ledger.RowPrepare:
 		if r.State == ledger.Prepared {
 			t.move(r, 0, +1)
+			k.w.load.spring(r.Record.ID)
 		} else {
 			k.abortIsLegal(t, r)
 		}

@@ -182,6 +182,9 @@ func (d *disk) flipBit() bool {
 			continue
 		}
 		at := sectorBytes + d.rng.IntN(used/2-sectorBytes)
+		for n.data[at] == 0 {
+			at++ // what fills up a sector bears no meaning
+		}
 		n.data[at] ^= 1 << d.rng.IntN(8)
 		return true
 	}

@@ -18,6 +18,11 @@ const maxOverheard = 64
 // overhear keeps certificates of replies, for liars to send where they do not belong.
 func (l *workload) overhear(r *wire.Reply) {
 	for i := range r.Blocks {
+		if b := &r.Blocks[i]; len(b.Votes) == 1 {
+			if t := l.traps[b.Votes[0].ID]; t != nil && !slices.Contains(t.content.parts, b.Shard) {
+				t.block = b
+			}
+		}
 		if len(l.blocks) < maxOverheard {
 			l.blocks = append(l.blocks, r.Blocks[i])
 		} else if l.rng.chance(0.2) {
@@ -34,6 +39,10 @@ func (l *workload) lie() {
 	l.w.after(l.rng.between(0, 500*millisecond), l.lie)
 	known := l.recent(1)
 	if len(known) == 0 {
+		return
+	}
+	if l.rng.chance(0.2) {
+		l.collude()
 		return
 	}
 	k := known[0]
@@ -61,14 +70,69 @@ func (l *workload) lie() {
 			ID: k.record.ID, Digest: ledger.DigestOf(k.record), Participants: []shard.ID{s.shard},
 		}}}
 	}
+	l.send(s, l.rng.between(0, 2*second), m)
+}
+
+// send hands a liar's message to a server after a while.
+func (l *workload) send(s *server, us int64, m wire.Message) {
 	l.w.report.Faults["lie of a client"]++
 	frame := wire.Append(nil, m)
-	l.w.after(l.rng.between(0, 2*second), func() {
+	l.w.after(us, func() {
 		if s.up {
 			l.w.note('l', uint64(s.id), 0, frame)
 			s.receive(input{conn: liarConn, message: l.w.net.received(frame, false)})
 		}
 	})
+}
+
+// collude lets a bystander write a tombstone for a transfer that is about to begin, and shows its real
+// certificate to the participants while they hold the transfer prepared. It must not undo a vote.
+func (l *workload) collude() {
+	k := l.draw(ledger.TransferID{})
+	bystander := pick(l.rng, l.w.servers).shard
+	if len(k.parts) != 2 || slices.Contains(k.parts, bystander) {
+		return
+	}
+	q := wire.Inquiry{ID: k.record.ID, Digest: ledger.DigestOf(k.record), Participants: []shard.ID{bystander}}
+	for _, s := range l.w.of(bystander) {
+		l.send(s, 0, &wire.InquireRequest{
+			Header: wire.Header{Request: l.rng.Uint64(), Shard: bystander, Epoch: shard.MapEpoch},
+			Poison: true, Reason: ledger.ReasonTimedOut, Items: []wire.Inquiry{q},
+		})
+	}
+	l.traps[k.record.ID] = &trap{content: k}
+	if c := pick(l.rng, l.w.clients); c.up {
+		c.after(l.rng.between(50*millisecond, 500*millisecond), func() {
+			if !l.w.calm {
+				l.submit(c, k)
+			}
+		})
+	}
+}
+
+// trap is a transfer for which a bystander has written a tombstone.
+type trap struct {
+	content *content
+	block   *txn.Block // the bystander's certificate, once it has come
+}
+
+// spring shows a bystander's certificate to the participants once one of them has voted yes; before that it
+// would only write a tombstone, which is anybody's right.
+func (l *workload) spring(id ledger.TransferID) {
+	t := l.traps[id]
+	if t == nil || t.block == nil {
+		return
+	}
+	delete(l.traps, id)
+	for _, p := range t.content.parts {
+		for _, s := range l.w.of(p) {
+			for range 3 {
+				l.send(s, l.rng.between(0, 50*millisecond), &wire.FinishRequest{
+					Header: wire.Header{Request: l.rng.Uint64(), Shard: p, Epoch: shard.MapEpoch}, Blocks: []txn.Block{*t.block},
+				})
+			}
+		}
+	}
 }
 
 // forged is a certificate that nobody stated.

@@ -73,7 +73,8 @@ type workload struct {
 	byID     map[ledger.TransferID][]*content
 	nextID   uint64
 	blocks   []txn.Block // certificates that went over the network, for liars
-	open     int         // resolveAll: what is not resolved yet
+	traps    map[ledger.TransferID]*trap
+	open     int // resolveAll: what is not resolved yet
 	pending  []ledger.TransferID
 	accounts []shard.Account
 }
@@ -82,6 +83,7 @@ func newWorkload(w *world) *workload {
 	l := &workload{
 		w: w, rng: newRandom(w.o.Seed, "workload"),
 		contents: map[ledger.Record]*content{}, byID: map[ledger.TransferID][]*content{},
+		traps: map[ledger.TransferID]*trap{},
 	}
 	for i := range w.topology.Clusters {
 		r := w.topology.Clusters[i].Range
