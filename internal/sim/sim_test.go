@@ -5,12 +5,12 @@ import (
 	"testing"
 )
 
-// short keeps a run of the ordinary tests small.
+// shortMs keeps a run of the ordinary tests small.
 const shortMs = 10_000
 
 func TestSeeds(t *testing.T) {
 	totals := NewTotals()
-	for seed := range uint64(30) {
+	for seed := range uint64(60) {
 		r := Run(Options{Seed: seed, DurationMs: shortMs}, nil)
 		totals.Add(r)
 		if v := r.Violation; v != nil {
