@@ -32,12 +32,11 @@ type shardTruth struct {
 	rows    uint64     // of history that the model has seen
 	model   map[shard.Account]*modelAccount
 	leaders map[uint64]shard.ServerID // by term
-	maxTerm uint64
 }
 
 // modelAccount is an account by the naive model.
 type modelAccount struct {
-	in, out, reserved, incoming, line *big.Int
+	in, out, reserved, incoming *big.Int
 	// points are the sums posted so far, by index, oldest first.
 	points []point
 }
