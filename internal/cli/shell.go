@@ -38,27 +38,61 @@ func (s *shell) run(ctx context.Context) int {
 	return s.runScript(ctx)
 }
 
-// runScript echoes and runs every line. A line that fails does not end it, unless stopOnError.
+// runScript echoes and runs every line. A line that fails does not end it, unless stopOnError. The
+// end of ctx ends it, also while it waits for a line that never comes.
 func (s *shell) runScript(ctx context.Context) int {
-	lines := bufio.NewScanner(s.app.In)
-	lines.Buffer(nil, shellLineMaxBytes)
-	for lines.Scan() && ctx.Err() == nil {
-		s.echo(lines.Text())
-		code, leave := s.runLine(ctx, lines.Text())
-		if leave {
-			return exitOK
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	lines := readScript(ctx, s.app.In)
+	for {
+		select {
+		case <-ctx.Done():
+			return exitInterrupted
+		case text, more := <-lines.next:
+			switch {
+			case ctx.Err() != nil:
+				return exitInterrupted
+			case !more && lines.err != nil:
+				return s.app.report(usageError("read commands: %v", lines.err))
+			case !more:
+				return exitOK
+			}
+			s.echo(text)
+			code, leave := s.runLine(ctx, text)
+			if leave {
+				return exitOK
+			}
+			if code != exitOK && s.stopOnError {
+				return code
+			}
 		}
-		if code != exitOK && s.stopOnError {
-			return code
+	}
+}
+
+// scriptLines are the lines of a script as they come.
+type scriptLines struct {
+	next chan string // closed at the end
+	err  error       // why it ended early; set before next is closed
+}
+
+// readScript reads lines until the end of in or of ctx. A read that waits when ctx ends is left to
+// the end of the process.
+func readScript(ctx context.Context, in io.Reader) *scriptLines {
+	l := &scriptLines{next: make(chan string)}
+	go func() {
+		defer close(l.next)
+		scanner := bufio.NewScanner(in)
+		scanner.Buffer(nil, shellLineMaxBytes)
+		for scanner.Scan() {
+			select {
+			case l.next <- scanner.Text():
+			case <-ctx.Done():
+				return
+			}
 		}
-	}
-	if ctx.Err() != nil {
-		return exitInterrupted
-	}
-	if err := lines.Err(); err != nil {
-		return s.app.report(usageError("read commands: %v", err))
-	}
-	return exitOK
+		l.err = scanner.Err()
+	}()
+	return l
 }
 
 // echo shows a line of a script before it runs; data formats keep it off the data's stream.
