@@ -323,7 +323,7 @@ func (k *checker) noOverdraft(t *shardTruth) {
 		k.w.fail("no overdraft", "%d accounts of %s are below their floor", n, t.id)
 	}
 	left := new(big.Int)
-	for a := range t.model { // order shows in the text of a failure alone
+	for a := range t.model { // order does not show, but in the text of a failure
 		m := t.model[a]
 		left.Sub(m.in, m.out)
 		if left.Sub(left, m.reserved).Sign() < 0 {

@@ -93,7 +93,7 @@ func (t *Totals) Add(r *Report) {
 }
 
 func add(to, from map[string]int) {
-	for k, n := range maps.All(from) { // sums: the order cannot show
+	for k, n := range maps.All(from) { // order does not show in sums
 		to[k] += n
 	}
 }

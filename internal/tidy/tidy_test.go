@@ -25,11 +25,11 @@ func load(t *testing.T, dir string) *Tree {
 func TestRepository(t *testing.T) {
 	tree := load(t, root)
 	ps := Check(tree)
-	pure := PureDirs(tree)
-	if len(pure) < 8 {
-		t.Errorf("only %d pure packages found: %v", len(pure), pure)
+	ordered := OrderedDirs(tree)
+	if len(ordered) < 9 {
+		t.Errorf("only %d pure and ordered packages found: %v", len(ordered), ordered)
 	}
-	found, err := MapOrder(tree, pure...)
+	found, err := MapOrder(tree, ordered...)
 	if err != nil {
 		t.Fatal(err)
 	}
