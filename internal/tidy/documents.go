@@ -17,8 +17,14 @@ import (
 // link matches the target of a Markdown link.
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
-// Links returns the links of the Markdown files below a root that point to no file.
-func Links(root string) ([]Problem, error) {
+// testName matches a test that a document names; dots after it stand for the rest of the name.
+var testName = regexp.MustCompile(`\b((?:Test|Fuzz|Example)[A-Z][A-Za-z0-9]+)(\.\.\.)?`)
+
+// Links returns what the Markdown files of a tree point to and is not there: linked files, and tests
+// that they name.
+func Links(t *Tree) ([]Problem, error) {
+	root := t.Root
+	tests := t.testNames()
 	var ps []Problem
 	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -33,14 +39,29 @@ func Links(root string) ([]Problem, error) {
 		if !strings.HasSuffix(name, ".md") {
 			return nil
 		}
-		found, err := deadLinks(root, name)
+		found, err := deadLinks(root, name, tests)
 		ps = append(ps, found...)
 		return err
 	})
 	return ps, err
 }
 
-func deadLinks(root, name string) ([]Problem, error) {
+// testNames lists the functions of the tree's tests.
+func (t *Tree) testNames() []string {
+	var names []string
+	for _, p := range t.Packages {
+		for _, f := range p.Files {
+			for _, d := range f.AST.Decls {
+				if fn, ok := d.(*ast.FuncDecl); ok && f.Test && fn.Recv == nil {
+					names = append(names, fn.Name.Name)
+				}
+			}
+		}
+	}
+	return names
+}
+
+func deadLinks(root, name string, tests []string) ([]Problem, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
@@ -60,6 +81,13 @@ func deadLinks(root, name string) ([]Problem, error) {
 			}
 			if _, err := os.Stat(filepath.Join(filepath.Dir(name), filepath.FromSlash(target))); err != nil {
 				ps = append(ps, Problem{File: filepath.ToSlash(rel), Line: number, Rule: ruleLink, Text: "nothing is at " + target})
+			}
+		}
+		for _, m := range testName.FindAllStringSubmatch(line, -1) {
+			if !slices.ContainsFunc(tests, func(test string) bool {
+				return test == m[1] || m[2] != "" && strings.HasPrefix(test, m[1])
+			}) {
+				ps = append(ps, Problem{File: filepath.ToSlash(rel), Line: number, Rule: ruleLink, Text: "no test is called " + m[0]})
 			}
 		}
 	}

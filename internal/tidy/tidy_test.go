@@ -34,7 +34,7 @@ func TestRepository(t *testing.T) {
 		t.Fatal(err)
 	}
 	ps = append(ps, found...)
-	dead, err := Links(root)
+	dead, err := Links(tree)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func TestRulesFire(t *testing.T) {
 		t.Fatal(err)
 	}
 	ps = append(ps, found...)
-	dead, err := Links(tree.Root)
+	dead, err := Links(tree)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestRulesFire(t *testing.T) {
 	want := append(wanted(t, tree),
 		"internal/shard: doc", "internal/stray: doc", "internal/util: doc",
 		"internal/stray: table", "internal/util: table", "internal/util: name",
-		"guide.md:2: link",
+		"guide.md:2: link", "guide.md:3: link", "guide.md:3: link",
 		// A mark beside these would be their docstring.
 		"internal/shard/bad.go:24: doc", "internal/shard/bad.go:33: doc")
 	var got []string
