@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -75,6 +76,21 @@ func TestScriptStopsOnError(t *testing.T) {
 		if c.want != exitOK && sent > 1 {
 			t.Errorf("%s: went on after the failure", c.line)
 		}
+	}
+}
+
+func TestScriptEndsWhileItWaitsForALine(t *testing.T) {
+	s, out, _ := scriptShell("")
+	in, lines := io.Pipe() // stays open: no end of input ever comes
+	defer lines.Close()
+	s.app.In = in
+	ctx, interrupt := context.WithCancel(context.Background())
+	go func() {
+		_, _ = io.WriteString(lines, "# one\n")
+		interrupt()
+	}()
+	if code := s.run(ctx); code != exitInterrupted {
+		t.Errorf("an interrupted script ends with %d, want %d; it printed %q", code, exitInterrupted, out)
 	}
 }
 
