@@ -67,8 +67,11 @@ func (e *Engine) onAnswers(r *request, reply *wire.Reply) {
 			it.closed = true
 			e.onStatus(it, res)
 		case itemCancel:
-			it.closed = true
-			e.onCancelled(it, res)
+			// Copies of one question count once: tombstones are counted by shard.
+			if !it.closed {
+				it.closed = true
+				e.onCancelled(it, res)
+			}
 		default:
 			e.onVote(it, res, &votes)
 		}
