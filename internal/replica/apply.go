@@ -189,8 +189,10 @@ func (r *Replica) deferItem(d deferral) {
 		return
 	}
 	if len(r.settling) >= r.options.Limits.Deferred {
+		// A status would refuse every open item of the request, and others may be waiting here. "Not
+		// voted" is about this one: the caller asks again.
 		r.counters.busy++
-		r.answers.status(d.waiter.call, wire.StatusBusy, "too many transfers wait for pending ones on their accounts")
+		r.answers.result(d.waiter.call, d.waiter.item, &ledger.Result{Code: ledger.ResultDefer})
 		return
 	}
 	token := r.lead.part.Settle(r.state.PreparedOn(d.record.Debit))

@@ -153,19 +153,31 @@ func (r *Replica) propose() {
 	}
 }
 
-// notTaken answers the waiters of a proposal that raft refused: surely not appended.
+// notTaken answers the waiters of a proposal that raft refused: surely not appended. But a status
+// speaks of every open item of its request, and a deferred one comes alone: of its siblings nothing
+// is sure.
 func (r *Replica) notTaken(p *proposal, err error) {
 	r.queue.prepares -= p.prepares
 	status := wire.StatusBusy
 	if err != raft.ErrProposalDropped || r.rn.BasicStatus().LeadTransferee != 0 {
 		status = wire.StatusNotLeader
 	}
-	for _, w := range waitersOf(p.waiters) {
-		r.answers.status(w.call, status, "")
-	}
+	ws := p.waiters
 	for i := range p.commands {
-		for j := range p.commands[i].Finishes {
-			r.lead.part.Withdrawn(p.commands[i].Finishes[j].ID)
+		c := &p.commands[i]
+		said := status
+		if c.Settled {
+			said = wire.StatusLost
+		}
+		n := c.Items()
+		for _, w := range ws[:n] {
+			if w.some {
+				r.answers.status(w.call, said, "")
+			}
+		}
+		ws = ws[n:]
+		for j := range c.Finishes {
+			r.lead.part.Withdrawn(c.Finishes[j].ID)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 
@@ -187,7 +188,9 @@ func (r *Replica) serveRead(op *readOp) {
 // readAccounts settles what is pending on the accounts at the read point, then answers (section 7).
 func (r *Replica) readAccounts(op *readOp) {
 	var pending []ledger.TransferID
-	for _, a := range op.accounts {
+	accounts := slices.Clone(op.accounts)
+	slices.Sort(accounts)
+	for _, a := range slices.Compact(accounts) { // named often, an account must not multiply what waits
 		pending = append(pending, r.state.PreparedOn(a)...)
 	}
 	if len(pending) == 0 {
