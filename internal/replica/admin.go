@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strconv"
 
 	"go.etcd.io/raft/v3"
@@ -103,6 +104,9 @@ func (r *Replica) countersMap() map[string]uint64 {
 	}
 	if r.lead.part != nil {
 		m["certificates_ignored"] = r.lead.part.Ignored
+	}
+	if r.options.MoreCounters != nil {
+		maps.Copy(m, r.options.MoreCounters())
 	}
 	return m
 }

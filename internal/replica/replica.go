@@ -63,6 +63,8 @@ type Options struct {
 	Timing      txn.Timing // zero: txn.DefaultTiming
 	Debug       bool       // emit an event for every PREPARE, vote and FINISH
 	Version     string     // of the program, for status
+	// MoreCounters returns counters of the caller that status shows beside the replica's; nil: none.
+	MoreCounters func() map[string]uint64
 }
 
 // RaftID makes the raft id of a server's incarnation.

@@ -43,6 +43,7 @@ type Conn struct {
 	nc      net.Conn
 	r       *bufio.Reader
 	bound   int                  // of queued bytes
+	budget  *budget              // shared with other connections; nil for none
 	delay   func() time.Duration // fault hook: how long every write waits; nil for none
 	wake    chan struct{}        // capacity 1: queued is not empty, or closing
 	quit    chan struct{}        // closed with closing
@@ -51,6 +52,7 @@ type Conn struct {
 	mu sync.Mutex
 	// guarded by mu
 	queued  []byte // whole frames, in order
+	unsent  int    // bytes queued or being written
 	closing bool   // no more frames are taken; the writer ends when queued is empty
 	failure error  // why the writer ended, if it failed
 }
@@ -156,6 +158,7 @@ func (c *Conn) queue(ms ...wire.Message) error {
 			return err
 		}
 	}
+	c.hold(len(c.queued) - before)
 	return nil
 }
 
@@ -170,6 +173,7 @@ func (c *Conn) flush() {
 // write is the writer goroutine: one write per wake-up, with everything queued until then.
 func (c *Conn) write() {
 	defer close(c.written)
+	defer func() { c.letGo(c.held()) }() // closing is set: nothing is added any more
 	var spare []byte
 	for {
 		c.mu.Lock()
@@ -182,6 +186,7 @@ func (c *Conn) write() {
 				c.fail(err)
 				return
 			}
+			c.letGo(len(out))
 		case ends:
 			return
 		default:

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -45,16 +46,22 @@ type Options struct {
 	MaxClients int
 	// PeerQueueBytes and ClientQueueBytes bound what waits for one connection; 0: 32 MiB.
 	PeerQueueBytes, ClientQueueBytes int
+	// ClientsBytes bounds what waits for all client connections together; 0: 256 MiB.
+	ClientsBytes int
 }
 
 const (
 	defaultMaxClients = 1024
 	defaultQueueBytes = 32 << 20
+	defaultTotalBytes = 256 << 20
 	// strangers is how many connections may be in their handshake at a time.
 	strangers = 128
 	// acceptPause is the pause after the system refused a connection (no descriptors left).
 	acceptPause = 50 * time.Millisecond
 )
+
+// errSilent is why a connection ended whose handshake made room for a newcomer's.
+var errSilent = errors.New("silent for longest when all places for handshakes were taken")
 
 // ErrPortInUse says that another process listens on the server's port.
 var ErrPortInUse = errors.New("port is in use")
@@ -79,6 +86,8 @@ type Server struct {
 	listener net.Listener
 	links    map[shard.ServerID]*link // fixed after Listen
 	faults   atomic.Pointer[Faults]
+	unsent   budget        // of all client connections
+	dropped  atomic.Uint64 // client connections ended for what they held unsent
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
 
@@ -87,7 +96,7 @@ type Server struct {
 	lastConn  uint64
 	clients   map[uint64]*Conn
 	inbound   map[shard.ServerID]net.Conn // the newest accepted link of each peer
-	strangers int                         // connections in their handshake
+	strangers []net.Conn                  // in their handshake, the oldest first; at most strangers
 	places    int                         // taken by clients, at most MaxClients
 }
 
@@ -110,6 +119,9 @@ func Listen(o Options) (*Server, error) {
 	if o.ClientQueueBytes == 0 {
 		o.ClientQueueBytes = defaultQueueBytes
 	}
+	if o.ClientsBytes == 0 {
+		o.ClientsBytes = defaultTotalBytes
+	}
 	l, err := net.Listen("tcp", o.Listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, &portInUseError{addr: o.Listen, cause: err}
@@ -122,6 +134,7 @@ func Listen(o Options) (*Server, error) {
 		links:   map[shard.ServerID]*link{},
 		clients: map[uint64]*Conn{},
 		inbound: map[shard.ServerID]net.Conn{},
+		unsent:  budget{limit: int64(o.ClientsBytes)},
 	}
 	s.faults.Store(&Faults{})
 	for _, p := range o.Peers {
@@ -182,7 +195,11 @@ func (s *Server) Send(es ...Envelope) {
 	for _, c := range touched {
 		c.flush()
 	}
+	s.relieve()
 }
+
+// Dropped returns how many client connections were ended because they read too slowly.
+func (s *Server) Dropped() uint64 { return s.dropped.Load() }
 
 func (s *Server) sendClient(e *Envelope) *Conn {
 	s.mu.Lock()
@@ -201,6 +218,7 @@ func (s *Server) sendClient(e *Envelope) *Conn {
 	case err == nil:
 		return c
 	case !errors.Is(err, ErrClosed):
+		s.dropped.Add(1)
 		s.o.Logger.Warn("client disconnected", "remote", c.Remote(), "err", err)
 		c.fail(err)
 	}
@@ -223,21 +241,32 @@ func (s *Server) acceptAll(ctx context.Context) {
 			}
 			continue
 		}
-		if !s.admitStranger() {
-			nc.Close()
-			continue
-		}
+		s.admitStranger(nc)
 		s.wg.Go(func() { s.serve(ctx, nc) })
 	}
 }
 
-func (s *Server) admitStranger() bool {
+// admitStranger gives a new connection a place for its handshake. If all are taken the oldest one
+// loses its own: an honest handshake takes a round trip, so who has waited longest is silent.
+func (s *Server) admitStranger(nc net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.strangers >= strangers {
+	if len(s.strangers) >= strangers {
+		s.strangers[0].Close()
+		s.strangers = slices.Delete(s.strangers, 0, 1)
+	}
+	s.strangers = append(s.strangers, nc)
+}
+
+// releaseStranger says whether the connection still had its place.
+func (s *Server) releaseStranger(nc net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.strangers, nc)
+	if i < 0 {
 		return false
 	}
-	s.strangers++
+	s.strangers = slices.Delete(s.strangers, i, i+1)
 	return true
 }
 
@@ -267,9 +296,9 @@ func (s *Server) serve(ctx context.Context, nc net.Conn) {
 	h, err := s.accept(nc, r)
 	nc.SetDeadline(time.Time{})
 	unwatch()
-	s.mu.Lock()
-	s.strangers--
-	s.mu.Unlock()
+	if !s.releaseStranger(nc) && err != nil {
+		err = errSilent
+	}
 	switch {
 	case ctx.Err() != nil:
 	case errors.Is(err, io.EOF):
@@ -326,6 +355,7 @@ func (s *Server) readPeer(r *bufio.Reader, from shard.ServerID) error {
 // serveClient reads a client's requests.
 func (s *Server) serveClient(ctx context.Context, nc net.Conn, r *bufio.Reader) {
 	c := newConn(nc, r, s.o.ClientQueueBytes)
+	c.budget = &s.unsent
 	go c.write()
 	s.mu.Lock()
 	s.lastConn++
