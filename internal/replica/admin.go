@@ -86,8 +86,8 @@ func (r *Replica) serverStatus() api.ServerStatus {
 		s.Leader = &l
 	}
 	switch {
-	case r.lead.alarm != "":
-		s.Note = r.lead.alarm
+	case r.alarm != "":
+		s.Note = r.alarm
 	case r.Replaying():
 		s.Note = "replaying its log"
 	}

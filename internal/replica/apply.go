@@ -130,7 +130,7 @@ func (r *Replica) deliver(c *ledger.Command, results []ledger.Result, waiters []
 			}
 			r.answerVote(w, c.Records[i].ID, c.Digests[i], res, r.participants(&c.Records[i]))
 		case ledger.CmdPoison:
-			r.answerVote(w, c.Poisons[i].ID, c.Poisons[i].Digest, res, nil)
+			r.answerVote(w, c.Poisons[i].ID, c.Poisons[i].Digest, res, w.parts)
 		case ledger.CmdCancel:
 			r.answers.result(w.call, w.item, res)
 		case ledger.CmdFinish, ledger.CmdGenesis:

@@ -78,7 +78,9 @@ func (r *Replica) stepProbe(from shard.ServerID, m *wire.Probe) {
 		Members: r.options.Members, Verdict: wire.VerdictOK,
 		RememberedTerm: known.term, RememberedIndex: known.index,
 	}
-	delete(r.peers.out, asker)
+	if m.Server == from {
+		delete(r.peers.out, asker) // a server speaks for itself alone
+	}
 	switch {
 	case m.Shard != r.options.Shard || m.Server != from:
 		reply.Verdict = wire.VerdictForeign

@@ -4,6 +4,7 @@ import (
 	"go.etcd.io/raft/v3"
 
 	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
 	"raftbank/internal/wire"
 )
 
@@ -19,6 +20,8 @@ type waiter struct {
 	call call
 	item uint32
 	some bool
+	// parts are the participants that an inquiry named: votes of one block share them.
+	parts []shard.ID
 }
 
 // proposal is an entry in the making or on its way through the log.

@@ -247,7 +247,7 @@ func (r *Replica) judgeSuspect(s txn.Suspect) {
 	if _, known := r.state.Lookup(s.ID); known {
 		return
 	}
-	r.lead.alarm = "lost data: " + r.options.Shard.String() + " certified a vote for transfer " + s.ID.String() +
-		" that its log does not hold. It serves nothing more; restore a server from before the loss"
+	r.raise(alarmPrefix + r.options.Shard.String() + " certified a vote for transfer " + s.ID.String() +
+		" that its log does not hold. It serves nothing more; restore a server from before the loss")
 	r.event(LevelError, "lost data", "txn", s.ID.String())
 }

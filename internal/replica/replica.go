@@ -131,6 +131,7 @@ type Replica struct {
 	// guess is the believed leader of each other shard.
 	guess    map[shard.ID]shard.ServerID
 	counters counters
+	alarm    string // why this replica has stopped serving, if it has; never cleared
 	out      Output // sends and events gathered for the next Output
 }
 
@@ -138,8 +139,6 @@ type Replica struct {
 type leadership struct {
 	term uint64
 	part *txn.Participant // nil: not leading
-	// alarm is why the leader stopped serving, if it did.
-	alarm string
 }
 
 // counters are monotonic since the start of the process.
@@ -207,6 +206,9 @@ func (r *Replica) Tick() {
 		r.lead.part.Tick()
 	}
 	r.retryReads()
+	if r.alarm != "" && r.now%alarmEveryTicks == 0 {
+		r.tellAlarm()
+	}
 }
 
 // IsLeader reports whether this replica believes to lead its shard.

@@ -24,7 +24,9 @@ func (r *Replica) StepPeer(from shard.ServerID, m wire.Message) {
 			r.inquire(c, m)
 		}
 	case *wire.Reply:
-		r.stepInquiryReply(from, m)
+		if !r.stepAlarm(from, m) {
+			r.stepInquiryReply(from, m)
+		}
 	default:
 		r.counters.badMessages++
 	}
@@ -67,8 +69,8 @@ func (r *Replica) admit(c call, h *wire.Header) bool {
 	case h.Shard != r.options.Shard || h.Epoch != r.smap.Epoch():
 		r.answers.status(c, wire.StatusWrongShard, fmt.Sprintf("server %s serves %s at map epoch %d, not %s at epoch %d",
 			r.options.Server, r.options.Shard, r.smap.Epoch(), h.Shard, h.Epoch))
-	case r.lead.alarm != "":
-		r.answers.status(c, wire.StatusNotReady, r.lead.alarm)
+	case r.alarm != "":
+		r.answers.status(c, wire.StatusNotReady, r.alarm)
 	case r.Replaying():
 		applied, _ := r.state.Applied()
 		r.answers.status(c, wire.StatusNotReady, fmt.Sprintf("server %s is replaying its log: %d of %d entries",
@@ -94,15 +96,18 @@ func (r *Replica) room(c call, prepares int) bool {
 	l := &r.options.Limits
 	switch {
 	case r.queue.bytes > l.InflightBytes:
-		r.counters.busy++
-		r.answers.status(c, wire.StatusBusy, "too much is on its way through the log")
+		r.busy(c, "too much is on its way through the log")
 	case prepares > 0 && r.state.PreparedCount()+r.queue.prepares+prepares > l.Prepared:
-		r.counters.busy++
-		r.answers.status(c, wire.StatusBusy, "too many prepared transfers")
+		r.busy(c, "too many prepared transfers")
 	default:
 		return true
 	}
 	return false
+}
+
+func (r *Replica) busy(c call, why string) {
+	r.counters.busy++
+	r.answers.status(c, wire.StatusBusy, why)
 }
 
 // participants returns the shards of the record's accounts, sorted; accounts that no shard holds
@@ -252,9 +257,15 @@ func recorded(o *ledger.Outcome, rec *ledger.Record, d ledger.Digest) *ledger.Re
 	}
 }
 
-// finish takes certified facts. They are answered at once: recovery guards what they enable.
+// finish takes certified facts. They are answered at once: recovery guards what they enable, and so it does
+// if they are refused for want of room. They have twice the room of what begins transfers, since a FINISH
+// ends one.
 func (r *Replica) finish(c call, m *wire.FinishRequest) {
 	if !r.leading(c) {
+		return
+	}
+	if r.queue.bytes > 2*r.options.Limits.InflightBytes {
+		r.busy(c, "too much is on its way through the log")
 		return
 	}
 	r.lead.part.Facts(m.Blocks)
@@ -272,9 +283,31 @@ func (r *Replica) answerKnown(w waiter, q wire.Inquiry) bool {
 	return true
 }
 
+// badInquiry says what is wrong with an inquiry, before any item is taken: a status refuses every open item of
+// a request, so none may wait in a queue when one is refused.
+func (r *Replica) badInquiry(m *wire.InquireRequest) string {
+	if !m.Poison {
+		return ""
+	}
+	for i := range m.Items {
+		q := &m.Items[i]
+		switch {
+		case q.ID.IsZero():
+			return "a transfer id is zero"
+		case !slices.Contains(q.Participants, r.options.Shard):
+			return fmt.Sprintf("transfer %s: %s is no participant", q.ID, r.options.Shard)
+		}
+	}
+	return ""
+}
+
 func (r *Replica) inquire(c call, m *wire.InquireRequest) {
 	if len(m.Items) > wire.MaxBatch {
 		r.answers.status(c, wire.StatusBadRequest, fmt.Sprintf("%d inquiries in one request: at most %d", len(m.Items), wire.MaxBatch))
+		return
+	}
+	if text := r.badInquiry(m); text != "" {
+		r.answers.status(c, wire.StatusBadRequest, text)
 		return
 	}
 	reason := m.Reason
@@ -286,7 +319,7 @@ func (r *Replica) inquire(c call, m *wire.InquireRequest) {
 	cmd := ledger.Command{Kind: ledger.CmdPoison}
 	var ws []waiter
 	for i, q := range m.Items {
-		w := waiter{call: c, item: uint32(i), some: true}
+		w := waiter{call: c, item: uint32(i), some: true, parts: q.Participants}
 		switch {
 		case r.answerKnown(w, q):
 		case r.lead.part == nil:
@@ -294,8 +327,6 @@ func (r *Replica) inquire(c call, m *wire.InquireRequest) {
 			r.answers.status(c, wire.StatusNotLeader, "")
 		case !m.Poison:
 			op.items, op.inquired = append(op.items, uint32(i)), append(op.inquired, q)
-		case !slices.Contains(q.Participants, r.options.Shard):
-			r.answers.status(c, wire.StatusBadRequest, fmt.Sprintf("transfer %s: %s is no participant", q.ID, r.options.Shard))
 		default:
 			cmd.Poisons = append(cmd.Poisons, ledger.Poison{ID: q.ID, Digest: q.Digest, Reason: reason})
 			ws = append(ws, w)
@@ -315,8 +346,7 @@ func (r *Replica) roomToRead(c call) bool {
 		r.counters.reads++
 		return true
 	}
-	r.counters.busy++
-	r.answers.status(c, wire.StatusBusy, "too many reads wait")
+	r.busy(c, "too many reads wait")
 	return false
 }
 
