@@ -64,7 +64,7 @@ func Open(o Options) (*Client, error) {
 			Trace:         o.Trace,
 			CrashPoint:    o.CrashPoint,
 		}),
-		calls: map[session.OpID]*call{},
+		calls: map[session.OpID]place{},
 		links: map[shard.ServerID]*link{},
 	}
 	go l.run()

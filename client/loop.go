@@ -63,6 +63,7 @@ const (
 	callResolve
 	callCancel
 	callRequest
+	callBatch
 )
 
 // call is one caller's operation.
@@ -76,6 +77,13 @@ type call struct {
 	steps []Step              // written by the loop before done
 	done  chan session.Result // capacity 1
 	op    session.OpID        // owned by the loop
+	batch *batch              // callBatch
+}
+
+// place is where an operation's result goes: to a call, and of a batch to one of its transfers.
+type place struct {
+	call  *call
+	index int
 }
 
 // link is one connection, or an attempt at one.
@@ -88,7 +96,7 @@ type link struct {
 type loop struct {
 	c       *Client
 	engine  *session.Engine
-	calls   map[session.OpID]*call
+	calls   map[session.OpID]place
 	links   map[shard.ServerID]*link
 	closing bool
 	crashed bool
@@ -151,7 +159,7 @@ func (l *loop) step(e *event) {
 	case eventCall:
 		l.begin(e.call)
 	case eventAbandon:
-		l.engine.Abandon(e.call.op)
+		l.abandon(e.call)
 	case eventUp:
 		if l.links[e.link.server] == e.link {
 			l.engine.ConnUp(e.link.server)
@@ -187,10 +195,13 @@ func (l *loop) begin(k *call) {
 		k.op = l.engine.Cancel(k.id)
 	case callRequest:
 		k.op = l.engine.Call(k.request)
+	case callBatch:
+		l.beginBatch(k)
+		return
 	default:
 		panic("unreachable: call kind")
 	}
-	l.calls[k.op] = k
+	l.calls[k.op] = place{call: k}
 }
 
 // carryOut does what the engine wants done: sends first, for they take longest.
@@ -209,18 +220,12 @@ func (l *loop) carryOut(out *session.Effects) {
 	if len(out.Steps) > 0 {
 		now := time.Now()
 		for _, s := range out.Steps {
-			if k := l.calls[s.Op]; k != nil {
+			if k := l.calls[s.Op].call; k != nil && k.batch == nil {
 				k.steps = append(k.steps, Step{At: now.Sub(k.start), Actor: actor(s.Actor), Text: s.Text})
 			}
 		}
 	}
-	for i := range out.Dones {
-		d := &out.Dones[i]
-		if k := l.calls[d.Op]; k != nil {
-			delete(l.calls, d.Op)
-			k.done <- d.Result
-		}
-	}
+	l.deliver(out.Dones)
 	if out.Crash && !l.crashed {
 		l.crashed = true
 		if len(out.Dones) == 0 {
@@ -281,8 +286,47 @@ func (c *Client) serve(k *link, addr string, s shard.ID) {
 // end closes the connections and answers what is left.
 func (l *loop) end() {
 	l.c.ends()
-	for op, k := range l.calls {
+	closed := session.Result{Decision: txn.DecidedUnknown, Detail: "the client was closed"}
+	for op, p := range l.calls {
 		delete(l.calls, op)
-		k.done <- session.Result{Decision: txn.DecidedUnknown, Record: k.record, Detail: "the client was closed"}
+		if p.call.batch != nil {
+			closed.Record = p.call.batch.record(p.index)
+			p.call.batch.answer(l.c, p, &closed, time.Now())
+			continue
+		}
+		closed.Record = p.call.record
+		p.call.done <- closed
+	}
+}
+
+// abandon asks the engine for what it knows of a call by now.
+func (l *loop) abandon(k *call) {
+	if k.batch == nil {
+		l.engine.Abandon(k.op)
+		return
+	}
+	for _, op := range k.batch.ops {
+		l.engine.Abandon(op)
+	}
+}
+
+// deliver hands results to their callers.
+func (l *loop) deliver(dones []session.Done) {
+	var now time.Time // one look at the clock for all of a batch's results
+	for i := range dones {
+		d := &dones[i]
+		p, waits := l.calls[d.Op]
+		if !waits {
+			continue
+		}
+		delete(l.calls, d.Op)
+		if p.call.batch == nil {
+			p.call.done <- d.Result
+			continue
+		}
+		if now.IsZero() {
+			now = time.Now()
+		}
+		p.call.batch.answer(l.c, p, &d.Result, now)
 	}
 }

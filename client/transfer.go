@@ -24,7 +24,7 @@ func (c *Client) Transfer(ctx context.Context, t Transfer) (Result, error) {
 	if err != nil {
 		return Result{Transfer: t}, err
 	}
-	res := c.resultOf(k, r)
+	res := c.resultOf(k, &r)
 	res.Transfer = t
 	return res, nil
 }
@@ -52,7 +52,7 @@ func (c *Client) settle(ctx context.Context, k *call) (Result, error) {
 	if err != nil {
 		return Result{Transfer: Transfer{ID: k.id}}, err
 	}
-	res := c.resultOf(k, r)
+	res := c.resultOf(k, &r)
 	res.Transfer = transferOf(&r.Record)
 	res.Transfer.ID = k.id
 	if r.NotFound {
@@ -73,7 +73,7 @@ func transferOf(r *ledger.Record) Transfer {
 }
 
 // resultOf turns the engine's result into the caller's. Transfer is left to fill in.
-func (c *Client) resultOf(k *call, r session.Result) Result {
+func (c *Client) resultOf(k *call, r *session.Result) Result {
 	res := Result{
 		Kind: c.kindOf(&r.Record), Outcome: outcomeOf(r.Decision), Reason: r.Reason,
 		Account: r.Account, Available: r.Available, Shard: r.Shard, Detail: r.Detail,
