@@ -82,10 +82,8 @@ func run(ctx context.Context, o Options, fs vfs.FS) error {
 	r, err := replica.New(replica.Options{
 		Server: o.Server, Shard: n.cluster.Shard, Incarnation: id.Incarnation, Members: members,
 		Topology: o.Topology, Keys: n.keys, Log: n.log, Version: o.Version,
-		Debug: n.o.Logger.Enabled(ctx, slog.LevelDebug),
-		MoreCounters: func() map[string]uint64 {
-			return map[string]uint64{"clients_dropped": n.net.Dropped()}
-		},
+		Debug:        n.o.Logger.Enabled(ctx, slog.LevelDebug),
+		MoreCounters: n.counters,
 	})
 	if err != nil {
 		return err

@@ -53,9 +53,10 @@ type Log struct {
 	pending bool
 	entries []*raftpb.Entry // entries[i] has index i+1
 
-	buf    []byte
-	failed error // the first failed write or sync
-	closed bool
+	written Written
+	buf     []byte
+	failed  error // the first failed write or sync
+	closed  bool
 }
 
 // OpenLog reads the log, repairs a torn tail, and makes what it read durable. In a new directory
@@ -200,7 +201,7 @@ func (l *Log) Mark() error {
 	if l.spare || l.off < l.segment.capacity/2 {
 		return nil
 	}
-	seg, err := l.dir.createSegment(l.segment.generation+1, l.segmentBytes)
+	seg, err := l.newSegment(l.segment.generation+1, l.segmentBytes)
 	if err == nil {
 		err = seg.file.Close()
 	}
@@ -224,6 +225,22 @@ func (l *Log) mark() error {
 	}
 	l.pending = false
 	return nil
+}
+
+// Written counts what a log has given to its disk since it was opened.
+type Written struct {
+	Bytes uint64 // of blocks, and of the zeros of new segments
+	Syncs uint64 // fsync and fdatasync calls, those of new segments included
+}
+
+// Written returns what the log has written since it was opened. Only the log's goroutine may call it.
+func (l *Log) Written() Written { return l.written }
+
+// newSegment makes a segment and counts it: it is filled and synced, then its directory.
+func (l *Log) newSegment(generation uint64, size int64) (*segment, error) {
+	l.written.Bytes += uint64(size)
+	l.written.Syncs += 2
+	return l.dir.createSegment(generation, size)
 }
 
 // Close marks the end of a healthy log and closes its file. It does not close the Dir.
@@ -283,6 +300,7 @@ func (l *Log) put(b []byte, kind blockKind, sync bool) error {
 	if _, err := l.segment.file.WriteAt(b, l.off); err != nil {
 		return l.fail("write", err)
 	}
+	l.written.Bytes += uint64(len(b))
 	l.off += blockSpace(len(b) - blockHeaderSize)
 	l.next++
 	l.lastKind = kind
@@ -296,6 +314,7 @@ func (l *Log) sync() error {
 	if err := l.segment.file.SyncData(); err != nil {
 		return l.fail("sync", err)
 	}
+	l.written.Syncs++
 	l.syncedEnd = l.off
 	return nil
 }
@@ -310,7 +329,7 @@ func (l *Log) rollover(space int64) error {
 	if l.spare && size == l.segmentBytes {
 		next, err = l.openSpare(generation)
 	} else {
-		next, err = l.dir.createSegment(generation, size)
+		next, err = l.newSegment(generation, size)
 	}
 	if err != nil {
 		return l.fail("open the next segment", err)
