@@ -13,6 +13,7 @@ import (
 	"raftbank/internal/api"
 	"raftbank/internal/ledger"
 	"raftbank/internal/shard"
+	"raftbank/internal/txn"
 	"raftbank/internal/wire"
 )
 
@@ -404,6 +405,14 @@ func TestHooks(t *testing.T) {
 		report, err := c.Lie(t.Context(), Transfer{From: 1, To: 11, Amount: ledger.Units(1)})
 		if err != nil || len(report.After) != 2 {
 			t.Fatal(report, err)
+		}
+		if report.Bank != n.bank.Keys.Bank {
+			t.Errorf("lies in the name of bank %x, not %x", report.Bank, n.bank.Keys.Bank)
+		}
+		seen := txn.Block{Bank: report.Bank, KeyID: n.bank.Keys.Keys[0].ID}
+		lie := forged(seen, []shard.ID{1}, []ledger.Record{recordOf(x)}, ledger.FactYes)
+		if err := n.bank.Keys.Verify(&lie[0]); !errors.Is(err, txn.ErrForged) {
+			t.Errorf("a lie is refused with %v, want %v", err, txn.ErrForged)
 		}
 		for i := range report.After {
 			if report.Prepared[i].State != ledger.Prepared || report.After[i].State != ledger.Prepared {

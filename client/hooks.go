@@ -18,6 +18,8 @@ type ShardAnswer struct {
 	State    ledger.TransferState
 	Conflict bool // the id is taken there by other content
 	Reason   Reason
+
+	blocks []txn.Block // certificates that came with it
 }
 
 // SendLatePrepare sends one PREPARE to the last participant of a cross-shard transfer, as a copy
@@ -61,6 +63,7 @@ func (c *Client) askShard(ctx context.Context, s shard.ID, phase string, build f
 		out.State, out.Reason = res.State, res.Reason
 		out.Conflict = res.Code == ledger.ResultConflict
 	}
+	out.blocks = r.Reply.Blocks
 	return out, nil
 }
 
@@ -71,6 +74,8 @@ type LieReport struct {
 	// After is what every participant holds after the forged FINISH and the uncertified cancel. A
 	// bank that keeps its promises holds what it held before.
 	After []ShardAnswer
+	// Bank is the bank in whose name the certificates were forged, as the real ones name it.
+	Bank txn.BankID
 }
 
 // Lie plays a client that breaks the protocol (docs/PROTOCOL.md, section 11, point 9): it sends two
@@ -96,10 +101,18 @@ func (c *Client) Lie(ctx context.Context, t Transfer) (LieReport, error) {
 		}
 		report.Prepared = append(report.Prepared, a)
 	}
+	// What a liar has seen it can copy: bank and key. Only the MAC it cannot make.
+	var seen txn.Block
+	for _, a := range report.Prepared {
+		if len(a.blocks) > 0 {
+			seen = a.blocks[0]
+		}
+	}
+	report.Bank = seen.Bank
 	for _, s := range parts {
 		for _, fact := range []ledger.Fact{ledger.FactYes, ledger.FactCommitted, ledger.FactAborted} {
 			_, err := c.askShard(ctx, s, "finish", func(h wire.Header) wire.Message {
-				return &wire.FinishRequest{Header: h, Blocks: forged(parts, contents[:], fact)}
+				return &wire.FinishRequest{Header: h, Blocks: forged(seen, parts, contents[:], fact)}
 			})
 			if err != nil {
 				return report, err
@@ -124,11 +137,12 @@ func (c *Client) Lie(ctx context.Context, t Transfer) (LieReport, error) {
 	return report, nil
 }
 
-// forged returns blocks that state a fact in the name of every participant, without its key.
-func forged(parts []shard.ID, contents []ledger.Record, fact ledger.Fact) []txn.Block {
+// forged returns blocks that state a fact in the name of every participant, with bank and key of a block that
+// was seen, and a MAC that nobody made.
+func forged(seen txn.Block, parts []shard.ID, contents []ledger.Record, fact ledger.Fact) []txn.Block {
 	var blocks []txn.Block
 	for _, s := range parts {
-		b := txn.Block{Shard: s, KeyID: 1}
+		b := txn.Block{Bank: seen.Bank, Shard: s, KeyID: seen.KeyID, MAC: seen.MAC}
 		for i := range contents {
 			b.Votes = append(b.Votes, txn.Vote{
 				ID: contents[i].ID, Digest: ledger.DigestOf(contents[i]), Fact: fact, Reason: ledger.ReasonCancelled,
