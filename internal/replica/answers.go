@@ -95,7 +95,6 @@ func (a *answers) close(conn uint64) { a.closed[conn] = true }
 func (r *Replica) flushAnswers() {
 	a := &r.answers
 	leader := r.leaderServer()
-	applied, term := uint64(0), uint64(0)
 	for _, c := range a.order {
 		ans := a.open[c]
 		delete(a.open, c)
@@ -110,10 +109,6 @@ func (r *Replica) flushAnswers() {
 		}
 		for _, reply := range ans.replies {
 			reply.Leader = leader
-			if len(reply.Balances) > 0 {
-				applied, term = r.appliedAndTerm()
-				reply.Applied, reply.Term, reply.Role = applied, term, uint8(r.rn.BasicStatus().RaftState)
-			}
 			r.out.Sends = append(r.out.Sends, Send{Server: shard.ServerID(c.server), Conn: c.conn, Message: reply})
 		}
 	}
@@ -128,11 +123,6 @@ func okOf(ans *answer, c call) *wire.Reply {
 		}
 	}
 	panic("replica: votes without results")
-}
-
-func (r *Replica) appliedAndTerm() (applied, term uint64) {
-	applied, _ = r.state.Applied()
-	return applied, r.rn.BasicStatus().GetTerm()
 }
 
 func wireResult(item uint32, res *ledger.Result) wire.Result {

@@ -178,7 +178,7 @@ type deferral struct {
 // afterSettle is what goes on once a settlement is over: a deferral or a strong read.
 type afterSettle struct {
 	deferral *deferral
-	read     *readOp
+	read     *settlingRead
 }
 
 // deferItem settles everything pending on the debit account, then proposes once more.
@@ -188,7 +188,7 @@ func (r *Replica) deferItem(d deferral) {
 		r.answers.status(d.waiter.call, wire.StatusNotLeader, "")
 		return
 	}
-	if len(r.settling) >= r.options.Limits.Deferred {
+	if r.deferred >= r.options.Limits.Deferred {
 		// A status would refuse every open item of the request, and others may be waiting here. "Not
 		// voted" is about this one: the caller asks again.
 		r.counters.busy++
@@ -197,18 +197,20 @@ func (r *Replica) deferItem(d deferral) {
 	}
 	token := r.lead.part.Settle(r.state.PreparedOn(d.record.Debit))
 	r.settling[token] = afterSettle{deferral: &d}
+	r.deferred++
 }
 
-func (r *Replica) settled(token uint64) {
-	after, ok := r.settling[token]
+func (r *Replica) settled(s txn.Settled) {
+	after, ok := r.settling[s.Token]
 	if !ok {
 		return
 	}
-	delete(r.settling, token)
 	if after.read != nil {
-		r.answerBalances(after.read)
+		r.readSettled(after.read, s.Undecided)
 		return
 	}
+	delete(r.settling, s.Token)
+	r.deferred--
 	d := after.deferral
 	invariant.Sometimes("replica: proposed a deferred transfer again")
 	c := ledger.Command{Kind: d.kind, Settled: true, Records: []ledger.Record{d.record}}
@@ -224,12 +226,13 @@ func (r *Replica) dropSettling() {
 	for _, token := range sortedTokens(r.settling) {
 		after := r.settling[token]
 		if after.read != nil {
-			r.answers.status(after.read.call, wire.StatusNotLeader, "")
+			r.answers.status(after.read.op.call, wire.StatusNotLeader, "")
 		} else {
 			r.answers.status(after.deferral.waiter.call, wire.StatusNotLeader, "")
 		}
 	}
 	clear(r.settling)
+	r.deferred = 0
 }
 
 // drainParticipant turns the participant's effects into proposals, messages and answers.
@@ -241,8 +244,8 @@ func (r *Replica) drainParticipant() {
 	for _, a := range e.Asks {
 		r.sendAsk(a)
 	}
-	for _, token := range e.Settled {
-		r.settled(token)
+	for _, s := range e.Settled {
+		r.settled(s)
 	}
 	if n := len(e.Finishes); n > 0 {
 		r.counters.finishes += uint64(n)

@@ -2,11 +2,9 @@ package replica
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"go.etcd.io/raft/v3"
 
-	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
@@ -49,7 +47,7 @@ type reads struct {
 	batches []*readBatch
 	context map[uint64]*readBatch
 	next    uint64
-	waiting int
+	waiting int // settling ones included
 }
 
 func (q *reads) init() { q.context = map[uint64]*readBatch{} }
@@ -182,45 +180,6 @@ func (r *Replica) serveRead(op *readOp) {
 		r.judgeSuspect(op.suspect)
 	default:
 		panic("unreachable: read kind")
-	}
-}
-
-// readAccounts settles what is pending on the accounts at the read point, then answers (section 7).
-func (r *Replica) readAccounts(op *readOp) {
-	var pending []ledger.TransferID
-	accounts := slices.Clone(op.accounts)
-	slices.Sort(accounts)
-	for _, a := range slices.Compact(accounts) { // named often, an account must not multiply what waits
-		pending = append(pending, r.state.PreparedOn(a)...)
-	}
-	if len(pending) == 0 {
-		r.answerBalances(op)
-		return
-	}
-	if r.lead.part == nil {
-		r.answers.status(op.call, wire.StatusNotLeader, "")
-		return
-	}
-	invariant.Sometimes("replica: settled what was pending before a strong read")
-	r.settling[r.lead.part.Settle(pending)] = afterSettle{read: op}
-}
-
-func (r *Replica) answerBalances(op *readOp) {
-	reply := r.answers.ok(op.call)
-	for _, a := range op.accounts {
-		reply.Balances = append(reply.Balances, r.balance(a))
-	}
-}
-
-func (r *Replica) balance(a shard.Account) wire.Balance {
-	acc, ok := r.state.Account(a)
-	if !ok {
-		return wire.Balance{Account: a}
-	}
-	return wire.Balance{
-		Account: a, Exists: true, Closed: acc.Closed,
-		DebitsPosted: acc.DebitsPosted, CreditsPosted: acc.CreditsPosted,
-		DebitsPending: acc.DebitsPending, CreditsPending: acc.CreditsPending, CreditLine: acc.CreditLine,
 	}
 }
 

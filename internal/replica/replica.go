@@ -31,7 +31,7 @@ const (
 type Limits struct {
 	Prepared      int // prepared transfers per shard, default 1,000,000; above: BUSY
 	InflightBytes int // proposed and not yet applied, default 64 MiB; above: BUSY
-	Reads         int // waiting reads and inquiries, default 100,000; above: BUSY
+	Reads         int // waiting reads and inquiries, those that settle included, default 100,000; above: BUSY
 	Deferred      int // deferred transfers, default 100,000; above: BUSY
 	EntryBytes    int // a proposal is closed at this size, default 1 MiB
 }
@@ -128,6 +128,7 @@ type Replica struct {
 	answers  answers
 	peers    peerMemory
 	settling map[uint64]afterSettle
+	deferred int // those of settling that are deferrals
 	// guess is the believed leader of each other shard.
 	guess    map[shard.ID]shard.ServerID
 	counters counters
@@ -209,6 +210,7 @@ func (r *Replica) Tick() {
 	if r.alarm != "" && r.now%alarmEveryTicks == 0 {
 		r.tellAlarm()
 	}
+	r.expireReads()
 }
 
 // IsLeader reports whether this replica believes to lead its shard.

@@ -398,7 +398,7 @@ func (r *Replica) balances(c call, m *wire.BalanceRequest) {
 	}
 	op := &readOp{kind: readBalance, call: c, accounts: m.Accounts}
 	if !m.Strong {
-		r.answerBalances(op)
+		r.answerStale(op)
 		return
 	}
 	if r.leading(c) && r.roomToRead(c) {

@@ -1,9 +1,6 @@
 package sim
 
 import (
-	"math"
-	"slices"
-
 	"raftbank/internal/ledger"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
@@ -18,8 +15,8 @@ type readFact struct {
 	end     int64
 	applied uint64 // of the replica that answered
 	in, out ledger.Amount
-	// from..before are the indexes at which the account had these sums.
-	from, before uint64
+	// late is what it shows beyond the sums at the index: transfers that were pending there.
+	lateIn, lateOut ledger.Amount
 }
 
 // readEnds takes the answer of a strong read.
@@ -36,7 +33,7 @@ type postedLeg struct {
 	index   uint64 // at which the account's shard entered C
 }
 
-// readsAreRight: a strong read shows the account as it was at one index, not after the answer; and it
+// readsAreRight: a strong read shows the account as it was at its index, and transfers that were pending there; and it
 // shows every transfer that anybody was told to be committed, or that any finished read has shown on either
 // of its accounts, before it began (docs/PROTOCOL.md, section 7).
 func (k *checker) readsAreRight() {
@@ -53,19 +50,28 @@ func (k *checker) readsAreRight() {
 			return
 		}
 		for _, l := range legs[r.account] {
-			if at, ok := known[l.content]; l.index <= r.from && (!ok || r.end < at) {
+			if at, ok := known[l.content]; l.index <= r.applied && (!ok || r.end < at) {
 				known[l.content] = r.end
 			}
 		}
 	}
 	for _, r := range k.reads {
 		k.w.report.Checked["strong reads are linearizable"]++
+		var in, out ledger.Amount
 		for _, l := range legs[r.account] {
-			if at, ok := known[l.content]; ok && at < r.start && l.index >= r.before {
-				k.w.fail("strong reads are linearizable", "%s read account %d at %d ms without transfer %s (index %d), whose commit was known at %d ms",
-					r.by, r.account, r.start/millisecond, l.content.record.ID, l.index, at/millisecond)
-				return
+			if at, ok := known[l.content]; !ok || at >= r.start || l.index <= r.applied {
+				continue
 			}
+			if rec := &l.content.record; rec.Credit == r.account {
+				in, _ = in.Add(rec.Amount)
+			} else {
+				out, _ = out.Add(rec.Amount)
+			}
+		}
+		if in.Cmp(r.lateIn) > 0 || out.Cmp(r.lateOut) > 0 {
+			k.w.fail("strong reads are linearizable", "%s read account %d at %d ms, at index %d, without +%s -%s, whose commit was known before",
+				r.by, r.account, r.start/millisecond, r.applied, in, out)
+			return
 		}
 	}
 }
@@ -87,23 +93,22 @@ func (k *checker) postedLegs() map[shard.Account][]postedLeg {
 	return legs
 }
 
-// place finds the indexes at which an account had the sums of a read.
+// place compares a read with the account's sums at its index.
 func (k *checker) place(r *readFact) bool {
 	id, _ := k.w.topology.ShardOf(r.account)
-	points := k.truth(id).model[r.account].points
-	i := slices.IndexFunc(points, func(p point) bool { return p.in == r.in && p.out == r.out })
-	if i < 0 || points[i].index > r.applied {
-		k.w.fail("strong reads are linearizable", "%s read +%s -%s on account %d at index %d: it never held that until then",
-			r.by, r.in, r.out, r.account, r.applied)
-		return false
-	}
-	r.from, r.before = points[i].index, math.MaxUint64
-	// Sums only grow: equal ones stand beside each other.
-	for _, p := range points[i:] {
-		if p.in != r.in || p.out != r.out {
-			r.before = p.index
-			break
+	var at point
+	for _, p := range k.truth(id).model[r.account].points {
+		if p.index <= r.applied {
+			at = p
 		}
+	}
+	var inOK, outOK bool
+	r.lateIn, inOK = r.in.Sub(at.in)
+	r.lateOut, outOK = r.out.Sub(at.out)
+	if !inOK || !outOK {
+		k.w.fail("strong reads are linearizable", "%s read +%s -%s on account %d, which had +%s -%s at index %d",
+			r.by, r.in, r.out, r.account, at.in, at.out, r.applied)
+		return false
 	}
 	return true
 }

@@ -67,10 +67,11 @@ type Participant struct {
 	nextSeq   uint64
 	asked     map[uint64]*asked
 	nextToken uint64
+	open      map[uint64]*settlement // by token: those not over yet
 
 	asks     []Ask
 	finishes []ledger.Finish
-	settled  []uint64
+	settled  []Settled
 	suspects []Suspect
 	// Ignored counts votes that changed nothing: forged, from a bystander, or about other content.
 	Ignored uint64
@@ -120,6 +121,7 @@ func NewParticipant(o ParticipantOptions) *Participant {
 		self: o.Shard, keys: o.Keys, state: o.State, timing: o.Timing,
 		pending: map[ledger.TransferID]*pending{},
 		asked:   map[uint64]*asked{},
+		open:    map[uint64]*settlement{},
 		nextSeq: o.Term<<32 | 1,
 		now:     1,
 	}
@@ -164,7 +166,8 @@ func (p *Participant) Finished(id ledger.TransferID) {
 func (p *Participant) release(s *settlement) {
 	s.remaining--
 	if s.remaining == 0 {
-		p.settled = append(p.settled, s.token)
+		delete(p.open, s.token)
+		p.settled = append(p.settled, Settled{Token: s.token, Undecided: s.undecided})
 	}
 }
 
@@ -401,7 +404,7 @@ func (p *Participant) ask(t *pending, poison bool) {
 type Effects struct {
 	Asks     []Ask           // to send to other shards
 	Finishes []ledger.Finish // to propose
-	Settled  []uint64        // tokens of Settle that are over
+	Settled  []Settled       // tokens of Settle that are over
 	Suspects []Suspect       // to check against a linearizable state
 }
 

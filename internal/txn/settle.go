@@ -11,14 +11,24 @@ import (
 type settlement struct {
 	token     uint64
 	minSeq    uint64
+	ids       []ledger.TransferID
+	undecided []ledger.TransferID
 	remaining int
+}
+
+// Settled tells that a settlement is over.
+type Settled struct {
+	Token uint64
+	// Undecided are those of its transfers that were undecided at some instant after it began, and were not
+	// finished before that was known. The others are finished.
+	Undecided []ledger.TransferID
 }
 
 // Settle waits for the ids (those of them that are prepared): its token comes out of Settled once
 // each is finished here, or was undecided at some instant after this call.
 func (p *Participant) Settle(ids []ledger.TransferID) (token uint64) {
 	p.nextToken++
-	s := &settlement{token: p.nextToken, minSeq: p.nextSeq}
+	s := &settlement{token: p.nextToken, minSeq: p.nextSeq, ids: ids}
 	for _, id := range ids {
 		t, ok := p.pending[id]
 		if !ok {
@@ -32,9 +42,26 @@ func (p *Participant) Settle(ids []ledger.TransferID) (token uint64) {
 		t.askedAt = 0
 	}
 	if s.remaining == 0 {
-		p.settled = append(p.settled, s.token)
+		p.settled = append(p.settled, Settled{Token: s.token})
+	} else {
+		p.open[s.token] = s
 	}
 	return s.token
+}
+
+// Forget ends a settlement that nobody waits for any more: its token will not come out of Settled.
+func (p *Participant) Forget(token uint64) {
+	s, ok := p.open[token]
+	if !ok {
+		p.settled = slices.DeleteFunc(p.settled, func(t Settled) bool { return t.Token == token })
+		return
+	}
+	delete(p.open, token)
+	for _, id := range s.ids {
+		if t, ok := p.pending[id]; ok {
+			t.settlers = slices.DeleteFunc(t.settlers, func(o *settlement) bool { return o == s })
+		}
+	}
 }
 
 // Undecided takes a linearizable NONE of another shard for items of inquiry seq.
@@ -47,6 +74,7 @@ func (p *Participant) Undecided(seq uint64, id ledger.TransferID) {
 		if seq < s.minSeq {
 			return false // asked before the settlement began: says nothing about the time since
 		}
+		s.undecided = append(s.undecided, id)
 		p.release(s)
 		return true
 	})

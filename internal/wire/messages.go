@@ -264,7 +264,8 @@ type Reply struct {
 	Results  []Result
 	Blocks   []txn.Block // certificates for the results of PREPARE and INQUIRE
 	Balances []Balance
-	// Of the answering replica, with Balances.
+	// Of the answering replica, with Balances. Applied is the index as of which they stand; a strong read
+	// also shows what was pending there and has been finished since.
 	Term, Applied uint64
 	Role          uint8  // raft.StateType
 	Body          []byte // AdminRequest: JSON
