@@ -46,6 +46,10 @@ var DefaultTiming = Timing{InquireTicks: 20, PoisonTicks: 100, SettleTicks: 4}
 // maxAsk bounds the items of one inquiry.
 const maxAsk = 4096
 
+// maxAskPerTick bounds the transfers that one tick asks about; the rest follow at the next ones. So a
+// leader that takes over a million prepared transfers spreads their inquiries over some seconds.
+const maxAskPerTick = 4 * maxAsk
+
 // Participant is a leader's volatile knowledge of its shard's prepared transfers. It finishes them:
 // from a client's FINISH, from the answers of other shards when the client is silent for t1, and
 // with poison after t2. It never decides by a timer: a FINISH is proposed only on certified facts.
@@ -59,8 +63,11 @@ type Participant struct {
 
 	now     uint64
 	pending map[ledger.TransferID]*pending
-	// order holds the ids in vote order; finished ones are dropped when the scan reaches them.
-	order []ledger.TransferID
+	// due holds every pending id once, by the tick of its next inquiry: a queue, since the wait is always the
+	// same. Finished ones are dropped when their turn comes.
+	due []due
+	// again holds ids to be looked at with the next tick: a FINISH was not taken, or the asked server did not lead.
+	again []ledger.TransferID
 	// settling holds the ids that a settlement waits for, in order of arrival.
 	settling []ledger.TransferID
 
@@ -70,6 +77,7 @@ type Participant struct {
 	open      map[uint64]*settlement // by token: those not over yet
 
 	asks     []Ask
+	growing  map[askKind]int // position in asks of the inquiry that still grows
 	finishes []ledger.Finish
 	settled  []Settled
 	suspects []Suspect
@@ -97,6 +105,18 @@ type pending struct {
 	settlers []*settlement
 }
 
+// due is a transfer that waits for its inquiry.
+type due struct {
+	id   ledger.TransferID
+	tick uint64
+}
+
+// askKind is what the items of one inquiry have in common.
+type askKind struct {
+	shard  shard.ID
+	poison bool
+}
+
 // asked remembers an inquiry until it is answered or replaced.
 type asked struct {
 	shard shard.ID
@@ -122,6 +142,7 @@ func NewParticipant(o ParticipantOptions) *Participant {
 		pending: map[ledger.TransferID]*pending{},
 		asked:   map[uint64]*asked{},
 		open:    map[uint64]*settlement{},
+		growing: map[askKind]int{},
 		nextSeq: o.Term<<32 | 1,
 		now:     1,
 	}
@@ -148,7 +169,7 @@ func (p *Participant) Voted(id ledger.TransferID) {
 		inquiry: Inquiry{ID: id, Digest: o.Digest, Participants: parts},
 		since:   p.now,
 	}
-	p.order = append(p.order, id)
+	p.due = append(p.due, due{id: id, tick: p.now + p.timing.InquireTicks})
 }
 
 // Finished tells that id has left P.
@@ -342,31 +363,49 @@ func (p *Participant) propose(t *pending, commit bool) {
 func (p *Participant) Withdrawn(id ledger.TransferID) {
 	if t, ok := p.pending[id]; ok {
 		t.proposed = false
+		p.again = append(p.again, id)
 	}
 }
 
-// Tick advances the participant's clock and asks about transfers whose client is silent.
+// Tick advances the participant's clock and asks about transfers whose client is silent. Its cost is that of
+// what is due, not of what is prepared.
 func (p *Participant) Tick() {
 	p.now++
 	p.forgetAsked()
-	kept := p.order[:0]
-	for i, id := range p.order {
+	budget := maxAskPerTick
+	again := p.again
+	p.again = nil
+	for i, id := range again {
+		if budget == 0 {
+			p.again = append(p.again, again[i:]...)
+			return
+		}
 		t, ok := p.pending[id]
 		if !ok {
 			continue
 		}
-		if p.now-t.since < p.timing.InquireTicks {
-			kept = append(kept, p.order[i:]...)
-			break // the rest is younger
-		}
-		kept = append(kept, id)
 		p.decide(t)
-		if !t.proposed && (t.askedAt == 0 || p.now-t.askedAt >= p.timing.InquireTicks) {
-			p.ask(t, p.now-t.since >= p.timing.PoisonTicks)
+		if !t.proposed && t.askedAt == 0 && p.now-t.since >= p.timing.InquireTicks {
+			p.askInTime(t)
+			budget--
 		}
 	}
-	p.order = kept
+	for ; len(p.due) > 0 && p.due[0].tick <= p.now && budget > 0; p.due = p.due[1:] {
+		t, ok := p.pending[p.due[0].id]
+		if !ok {
+			continue
+		}
+		p.decide(t)
+		if !t.proposed {
+			p.askInTime(t)
+			budget--
+		}
+		p.due = append(p.due, due{id: t.inquiry.ID, tick: p.now + p.timing.InquireTicks})
+	}
 }
+
+// askInTime asks plainly, or with poison once t2 has passed.
+func (p *Participant) askInTime(t *pending) { p.ask(t, p.now-t.since >= p.timing.PoisonTicks) }
 
 // forgetAsked drops inquiries so old that every answer worth having has come.
 func (p *Participant) forgetAsked() {
@@ -389,12 +428,12 @@ func (p *Participant) ask(t *pending, poison bool) {
 			continue
 		}
 		p.Inquiries++
-		i := slices.IndexFunc(p.asks, func(a Ask) bool {
-			return a.Shard == s && a.Poison == poison && len(a.Items) < maxAsk
-		})
-		if i < 0 {
+		kind := askKind{shard: s, poison: poison}
+		i, ok := p.growing[kind]
+		if !ok || len(p.asks[i].Items) == maxAsk {
 			p.asks = append(p.asks, Ask{Shard: s, Poison: poison})
 			i = len(p.asks) - 1
+			p.growing[kind] = i
 		}
 		p.asks[i].Items = append(p.asks[i].Items, t.inquiry)
 	}
@@ -423,6 +462,7 @@ func (p *Participant) Take() Effects {
 	}
 	e := Effects{Asks: p.asks, Finishes: p.finishes, Settled: p.settled, Suspects: p.suspects}
 	p.asks, p.finishes, p.settled, p.suspects = nil, nil, nil, nil
+	clear(p.growing)
 	return e
 }
 

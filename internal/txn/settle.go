@@ -99,6 +99,7 @@ func (p *Participant) Reask(seq uint64) {
 	for _, id := range a.ids {
 		if t, ok := p.pending[id]; ok {
 			t.askedAt = 0
+			p.again = append(p.again, id)
 		}
 	}
 }
