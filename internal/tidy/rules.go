@@ -50,6 +50,9 @@ var layers = map[string]layer{
 		Outside: []string{"go.etcd.io/raft/v3", "google.golang.org/protobuf/proto"}},
 	"internal/session": {Pure: true, Own: own("invariant", "shard", "ledger", "txn", "wire")},
 
+	// The search is Porcupine's: it starts goroutines and looks at the time, its verdict does not depend on either.
+	"internal/linear": {Pure: true, Own: own("shard", "ledger"), Outside: []string{"github.com/anishathalye/porcupine"}},
+
 	// A bank in memory, for the tests of clients.
 	"internal/session/sessiontest": {Pure: true, Own: own("shard", "ledger", "txn", "wire", "api")},
 
