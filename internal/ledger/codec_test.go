@@ -26,6 +26,11 @@ func sampleEntry() *Entry {
 		}},
 		{Kind: CmdPoison, Poisons: []Poison{{ID: testID(3), Digest: Digest{1}, Reason: ReasonCancelled}}},
 		{Kind: CmdCancel, Cancels: []TransferID{testID(4), testID(5)}},
+		{Kind: CmdAllocate, Numbers: []uint32{0, 0}},
+		{Kind: CmdBarrier, Numbers: []uint32{1}},
+		{Kind: CmdVoid, Numbers: []uint32{1, 7}},
+		{Kind: CmdBarrier, Numbers: []uint32{2}},
+		{Kind: CmdRelease, Numbers: []uint32{2}},
 	}}
 }
 

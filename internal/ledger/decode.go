@@ -24,6 +24,7 @@ func Decode(b []byte) (*State, error) {
 	if r.flag() {
 		accounts = s.decodeAccounts(r)
 	}
+	s.decodeAudit(r)
 	rows := r.u64()
 	if rows > uint64(len(b)/rowSize) || !r.has(int(rows), rowSize) {
 		r.fail("the number of rows is larger than what follows")
@@ -34,6 +35,9 @@ func Decode(b []byte) (*State, error) {
 	}
 	if s.genesis != nil && rows == 0 {
 		r.fail("the row of genesis is missing")
+	}
+	if c := s.audit.newest(); c != nil && c.Rows > rows {
+		r.fail("an audit's cut stands after the last row")
 	}
 	if r.err == nil {
 		s.settleAccounts(r, accounts)
@@ -133,6 +137,14 @@ func (s *State) replay(r *reader) {
 		return
 	case s.genesis == nil || (row.Kind == RowGenesis) != (row.Position == 0):
 		r.fail("a row stands before genesis")
+		return
+	}
+	vote := uint32(0)
+	if at, ok := s.prepared.byID[row.Record.ID]; ok {
+		vote = s.prepared.nodes[at].epoch
+	}
+	if !s.cutFits(row, vote) {
+		r.fail("a row's epoch does not fit the audits' cuts")
 		return
 	}
 	if why := s.replayRow(row); why != "" {

@@ -5,7 +5,7 @@ import (
 )
 
 // stateMagic begins every encoded state; its last byte is the version of the format.
-const stateMagic = "RBSTATE\x01"
+const stateMagic = "RBSTATE\x02"
 
 // Sizes in bytes of encoded parts.
 const (
@@ -23,7 +23,7 @@ const (
 // Encode returns the whole state, history included. Equal states have equal bytes.
 //
 // Layout, little endian: magic 8, shard 4, index 8, term 8, time 8, genesis flag 1; after GENESIS:
-// genesis, accounts in order of their numbers, equity account; number of rows 8, rows; CRC 4,
+// genesis, accounts in order of their numbers, equity account; audits; number of rows 8, rows; CRC 4,
 // chain 32, number of hash points 4, hash points.
 func (s *State) Encode() []byte {
 	rows := s.history.Len()
@@ -40,6 +40,7 @@ func (s *State) Encode() []byte {
 	for i := range s.accounts.slots {
 		b = s.accounts.slots[i].appendTo(b)
 	}
+	b = s.audit.appendTo(b)
 	b = binary.LittleEndian.AppendUint64(b, rows)
 	var r Row
 	for i := range rows {

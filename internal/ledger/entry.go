@@ -21,6 +21,7 @@ const (
 	factSize          = 4 + 1 + 4
 	poisonSize        = 16 + digestSize + 1
 	cancelSize        = 16
+	numberSize        = 4
 	genesisSize       = 16 + 4 + 8 + 4 + 4 + 4 // before map parts and members
 	partSize          = 4 + 8 + 8
 	memberSize        = 8
@@ -82,6 +83,10 @@ func (c *Command) appendTo(b []byte) []byte {
 	case CmdCancel:
 		for i := range c.Cancels {
 			b = append(b, c.Cancels[i][:]...)
+		}
+	case CmdBarrier, CmdVoid, CmdRelease, CmdAllocate:
+		for _, n := range c.Numbers {
+			b = binary.LittleEndian.AppendUint32(b, n)
 		}
 	default:
 		panic("unreachable: command kind")
@@ -189,6 +194,14 @@ func (c *Command) decode(r *reader) {
 		c.Cancels = make([]TransferID, r.count(cancelSize))
 		for i := range c.Cancels {
 			copy(c.Cancels[i][:], r.take(16))
+		}
+	case CmdBarrier, CmdVoid, CmdRelease, CmdAllocate:
+		c.Numbers = make([]uint32, r.count(numberSize))
+		for i := range c.Numbers {
+			c.Numbers[i] = r.u32()
+			if c.Kind == CmdAllocate && c.Numbers[i] != 0 {
+				r.fail("a number is allocated by the log, not before it")
+			}
 		}
 	default:
 		r.fail("unknown command kind")

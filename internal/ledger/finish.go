@@ -45,6 +45,12 @@ func (s *State) finishPrepared(at ref, f *Finish) Result {
 		invariant.Sometimes("ledger: finish with insufficient facts")
 		return Result{Code: ResultNoEffect, State: Prepared, Epoch: n.epoch}
 	}
+	if f.Commit && epoch > s.audit.epoch {
+		// Another shard disclosed a vote from beyond its cut, so that audit is void. The cut is taken here
+		// all the same: no row before a cut has its epoch.
+		invariant.Sometimes("ledger: a FINISH advanced the audit epoch")
+		s.advance(epoch, StageVoid)
+	}
 	s.row = Row{
 		Kind: RowAbort, State: Aborted, Reason: f.Reason, Epoch: epoch,
 		Record: n.record, Digest: n.digest, Prev: n.position + 1,
@@ -109,13 +115,15 @@ func (s *State) applyCancel(id TransferID) Result {
 	if row, ok := s.known(id); ok {
 		return s.outcome(row)
 	}
-	s.row = Row{Kind: RowTombstone, State: Aborted, Reason: ReasonCancelled, Wildcard: true, Record: Record{ID: id}}
+	s.row = Row{
+		Kind: RowTombstone, State: Aborted, Reason: ReasonCancelled, Epoch: s.audit.epoch, Wildcard: true, Record: Record{ID: id},
+	}
 	s.record()
 	return s.outcome(&s.row)
 }
 
 func (s *State) tombstone(id TransferID, digest Digest, reason Reason) Result {
-	s.row = Row{Kind: RowTombstone, State: Aborted, Reason: reason, Digest: digest, Record: Record{ID: id}}
+	s.row = Row{Kind: RowTombstone, State: Aborted, Reason: reason, Epoch: s.audit.epoch, Digest: digest, Record: Record{ID: id}}
 	s.record()
 	return s.outcome(&s.row)
 }

@@ -16,6 +16,9 @@ type naive struct {
 	self shard.ID
 	acc  map[shard.Account]*naiveAccount
 	ids  map[TransferID]*naiveOutcome
+	// Of audits: the highest number given out, the epoch, and how each number stands.
+	allocated, epoch uint32
+	numbers          map[uint32]ResultCode
 }
 
 type naiveAccount struct {
@@ -31,10 +34,11 @@ type naiveOutcome struct {
 	reason                  Reason
 	account                 shard.Account
 	available               *big.Int
+	epoch                   uint32 // of the vote, then of the commit
 }
 
 func newNaive(self shard.ID, balance int64) *naive {
-	n := &naive{self: self, acc: map[shard.Account]*naiveAccount{}, ids: map[TransferID]*naiveOutcome{}}
+	n := &naive{self: self, acc: map[shard.Account]*naiveAccount{}, ids: map[TransferID]*naiveOutcome{}, numbers: map[uint32]ResultCode{}}
 	r, _ := testMap().Range(self)
 	for a := r.First; a <= r.Last; a++ {
 		n.acc[a] = &naiveAccount{debits: new(big.Int), credits: big.NewInt(balance), out: new(big.Int), in: new(big.Int)}
@@ -79,7 +83,7 @@ func (n *naive) submit(r Record, digest *Digest, settled bool) (ResultCode, *nai
 	if digest != nil && local != 1 || digest == nil && (ds != 0 && ds != n.self || cs != 0 && cs != n.self) {
 		return ResultNoEffect, nil
 	}
-	o := &naiveOutcome{record: r, hasRecord: true, cross: digest != nil, digest: DigestOf(r), state: Committed, available: new(big.Int)}
+	o := &naiveOutcome{record: r, hasRecord: true, cross: digest != nil, digest: DigestOf(r), state: Committed, available: new(big.Int), epoch: n.epoch}
 	if o.cross {
 		o.state = Prepared
 	}
@@ -122,7 +126,7 @@ func (n *naive) tombstone(id TransferID, digest Digest, isAny bool, why Reason) 
 		}
 		return ResultState, o
 	}
-	n.ids[id] = &naiveOutcome{state: Aborted, reason: why, digest: digest, isAny: isAny, available: new(big.Int)}
+	n.ids[id] = &naiveOutcome{state: Aborted, reason: why, digest: digest, isAny: isAny, available: new(big.Int), epoch: n.epoch}
 	return ResultState, n.ids[id]
 }
 
@@ -166,6 +170,14 @@ func (n *naive) finish(f *Finish) (ResultCode, *naiveOutcome) {
 	o.state, o.reason = Aborted, f.Reason
 	if f.Commit {
 		o.state, o.reason = Committed, ReasonNone
+		for _, x := range f.Facts {
+			if (x.Shard == n.self || x.Shard == other) && (x.Fact == FactYes || x.Fact == FactCommitted) {
+				o.epoch = max(o.epoch, x.Epoch)
+			}
+		}
+		if o.epoch > n.epoch {
+			n.cut(o.epoch, ResultVoid)
+		}
 		if d != nil {
 			d.debits.Add(d.debits, amount)
 		} else {
@@ -173,6 +185,67 @@ func (n *naive) finish(f *Finish) (ResultCode, *naiveOutcome) {
 		}
 	}
 	return ResultState, o
+}
+
+// cut is what a BARRIER or a FINISH from a later epoch does.
+func (n *naive) cut(number uint32, code ResultCode) {
+	if n.numbers[n.epoch] == ResultWithholding {
+		n.numbers[n.epoch] = ResultVoid
+	}
+	n.epoch, n.numbers[number] = number, code
+}
+
+func (n *naive) audit(kind CommandKind, number uint32) ResultCode {
+	switch {
+	case kind == CmdAllocate:
+		n.allocated = max(n.allocated, n.epoch) + 1
+		return ResultAllocated
+	case number == 0 || number > n.epoch && (kind != CmdBarrier || number > n.allocated):
+		return ResultNoEffect
+	case kind == CmdBarrier && number > n.epoch:
+		n.cut(number, ResultWithholding)
+	case n.numbers[number] == ResultWithholding && kind == CmdVoid:
+		n.numbers[number] = ResultVoid
+	case n.numbers[number] == ResultWithholding && kind == CmdRelease:
+		n.numbers[number] = ResultReleased
+	}
+	if n.numbers[number] == 0 {
+		return ResultVoid
+	}
+	return n.numbers[number]
+}
+
+// compareAudits checks the epoch and every snapshot that the state still knows.
+func (n *naive) compareAudits(t failer, s *State) {
+	t.Helper()
+	held := uint32(0)
+	if n.numbers[n.epoch] == ResultWithholding {
+		held = n.epoch
+	}
+	if s.Epoch() != n.epoch || s.Withholding() != held {
+		t.Fatalf("epoch %d withholding %d, want %d %d", s.Epoch(), s.Withholding(), n.epoch, held)
+	}
+	equity, _ := s.Account(n.self.Equity())
+	for number := uint32(0); number <= n.epoch; number++ {
+		got, ok := s.Snapshot(number)
+		if !ok {
+			continue
+		}
+		want := new(big.Int).Neg(equity.Balance())
+		for _, o := range n.ids {
+			if o.state != Committed || !o.cross || o.epoch >= number {
+				continue
+			}
+			if n.where(o.record.Debit) == n.self {
+				want.Sub(want, o.record.Amount.Big())
+			} else {
+				want.Add(want, o.record.Amount.Big())
+			}
+		}
+		if got.Total().Cmp(want) != 0 {
+			t.Fatalf("snapshot %d: total %s, want %s: %+v", number, got.Total(), want, got)
+		}
+	}
 }
 
 // drawCommand makes a command with one item from choices in [0, n).
@@ -196,6 +269,13 @@ func drawCommand(choose func(n int) int) Command {
 		r.Currency = 2
 	case 2:
 		r.Code = 1
+	case 3, 4, 5, 6:
+		kind := []CommandKind{CmdAllocate, CmdBarrier, CmdVoid, CmdRelease}[choose(4)]
+		c := Command{Kind: kind, Numbers: []uint32{0}}
+		if kind != CmdAllocate {
+			c.Numbers[0] = uint32(choose(24))
+		}
+		return c
 	}
 	settled := choose(3) == 0
 	switch choose(8) {
@@ -210,7 +290,7 @@ func drawCommand(choose func(n int) int) Command {
 	}
 	f := Finish{ID: r.ID, Digest: DigestOf(r), Commit: choose(2) == 0, Reason: ReasonCancelled}
 	for range choose(4) {
-		f.Facts = append(f.Facts, ShardFact{Shard: shard.ID(choose(3) + 1), Fact: Fact(choose(4))})
+		f.Facts = append(f.Facts, ShardFact{Shard: shard.ID(choose(3) + 1), Fact: Fact(choose(4)), Epoch: uint32(choose(12))})
 	}
 	return Command{Kind: CmdFinish, Finishes: []Finish{f}}
 }
@@ -237,6 +317,8 @@ func (n *naive) apply(c *Command) (ResultCode, *naiveOutcome) {
 		return n.tombstone(c.Cancels[0], Digest{}, true, ReasonCancelled)
 	case CmdFinish:
 		return n.finish(&c.Finishes[0])
+	case CmdAllocate, CmdBarrier, CmdVoid, CmdRelease:
+		return n.audit(c.Kind, c.Numbers[0]), nil
 	}
 	panic("unreachable: command kind")
 }
@@ -252,10 +334,11 @@ func (n *naive) compare(t failer, s *State, c *Command, got Result, code ResultC
 	if got.Code != code {
 		t.Fatalf("%+v: code %s, want %s", c, got.Code, code)
 	}
-	if want != nil && (got.State != want.state || got.Reason != want.reason ||
+	if want != nil && (got.State != want.state || got.Reason != want.reason || got.Epoch != want.epoch ||
 		want.state == Aborted && (got.Account != want.account || got.Available.Big().Cmp(want.available) != 0)) {
 		t.Fatalf("%+v: %+v, want %+v", c, got, want)
 	}
+	n.compareAudits(t, s)
 	total, pending := new(big.Int), 0
 	for a, w := range n.acc {
 		is, ok := s.Account(a)

@@ -17,6 +17,8 @@ import (
 //	finish id=1 commit|abort [facts=(2:yes,3:aborted)] [epochs=(4,5)] [code=1]
 //	poison id=1 [code=1]
 //	cancel id=1
+//	allocate | barrier number=1 | void number=1 | release number=1
+//	audit number=1
 //	account id=1
 //	lookup id=1
 //	rows
@@ -55,6 +57,13 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return show(s.m.poison(s.content(t, d, id), ReasonTimedOut))
 	case "cancel":
 		return show(s.m.cancel(testID(id)))
+	case "allocate", "barrier", "void", "release":
+		kinds := map[string]CommandKind{"allocate": CmdAllocate, "barrier": CmdBarrier, "void": CmdVoid, "release": CmdRelease}
+		d.MaybeScanArgs(t, "number", &number)
+		return show(s.m.do(Command{Kind: kinds[d.Cmd], Numbers: []uint32{uint32(number)}}))
+	case "audit":
+		d.ScanArgs(t, "number", &number)
+		return s.audit(uint32(number))
 	case "account":
 		a, ok := s.m.Account(shard.Account(id))
 		if !ok {
@@ -76,6 +85,16 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	}
 	t.Fatalf("%s: unknown command %s", d.Pos, d.Cmd)
 	return ""
+}
+
+func (s *script) audit(number uint32) string {
+	out := fmt.Sprintf("epoch %d, withholding %d", s.m.Epoch(), s.m.Withholding())
+	n, ok := s.m.Snapshot(number)
+	if !ok {
+		return out + "; no cut\n"
+	}
+	return out + fmt.Sprintf("; cut at index %d after %d rows: posted %s, in %s, out %s, unfinished %d, total %s; still prepared: %s\n",
+		n.Cut.Index, n.Cut.Rows, n.Posted, n.In, n.Out, n.Unfinished, n.Total(), numbers(s.m.PreparedBefore(number)))
 }
 
 func (s *script) submit(t *testing.T, d *datadriven.TestData, id uint64) string {
@@ -160,6 +179,9 @@ func show(r Result) string {
 		}
 		if r.Account != 0 {
 			out += fmt.Sprintf(", account %d can spend %s", r.Account, r.Available)
+		}
+		if r.Epoch != 0 {
+			out += fmt.Sprintf(" %d", r.Epoch)
 		}
 		return out + "\n"
 	}

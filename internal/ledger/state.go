@@ -18,6 +18,7 @@ type State struct {
 	history  History
 	ids      Index
 	chain    chain
+	audit    audit
 
 	// item is the position in the entry that is being applied.
 	item uint32
@@ -79,7 +80,7 @@ func (s *State) begin(index, term uint64) {
 func (s *State) end(data []byte, results []Result) {
 	s.chain.extend(s.index, s.term, data, results)
 	if s.index%pointEvery == 0 {
-		s.chain.note(s.index, s.accounts.hash)
+		s.chain.note(s.index, s.Hash())
 	}
 }
 
@@ -109,6 +110,10 @@ func (s *State) applyCommand(c *Command, results []Result) []Result {
 	case CmdCancel:
 		for i := range c.Cancels {
 			results = s.answer(results, s.applyCancel(c.Cancels[i]))
+		}
+	case CmdBarrier, CmdVoid, CmdRelease, CmdAllocate:
+		for _, n := range c.Numbers {
+			results = s.answer(results, s.applyAudit(c.Kind, n))
 		}
 	default:
 		panic("unreachable: command kind")

@@ -63,9 +63,9 @@ func (k RowKind) String() string {
 	return "kind_" + strconv.Itoa(int(k))
 }
 
-var factNames = [...]string{FactNone: "none", FactYes: "yes", FactAborted: "aborted", FactCommitted: "committed"}
+var factNames = [...]string{FactNone: "none", FactYes: "yes", FactAborted: "aborted", FactCommitted: "committed", FactNumber: "number"}
 
-// String returns "none", "yes", "aborted" or "committed".
+// String returns "none", "yes", "aborted", "committed" or "number".
 func (f Fact) String() string {
 	if int(f) < len(factNames) {
 		return factNames[f]
@@ -76,6 +76,7 @@ func (f Fact) String() string {
 var codeNames = [...]string{
 	ResultState: "state", ResultDefer: "defer", ResultConflict: "conflict",
 	ResultUnknownHere: "unknown_here", ResultNoEffect: "no_effect",
+	ResultAllocated: "allocated", ResultWithholding: "withholding", ResultReleased: "released", ResultVoid: "void",
 }
 
 // String returns a short word for logs and test scripts, for example "defer".
@@ -89,6 +90,7 @@ func (c ResultCode) String() string {
 var commandNames = [...]string{
 	CmdGenesis: "genesis", CmdTransfer: "transfer", CmdPrepare: "prepare",
 	CmdFinish: "finish", CmdPoison: "poison", CmdCancel: "cancel",
+	CmdBarrier: "barrier", CmdVoid: "void", CmdRelease: "release", CmdAllocate: "allocate",
 }
 
 // String returns the kind's word, for example "prepare".

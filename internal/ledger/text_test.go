@@ -28,8 +28,9 @@ func TestTexts(t *testing.T) {
 		FactCommitted.String():           "committed",
 		Fact(8).String():                 "fact_8",
 		ResultUnknownHere.String():       "unknown_here",
-		ResultCode(8).String():           "code_8",
-		CmdCancel.String():               "cancel",
+		ResultVoid.String():              "void",
+		ResultCode(9).String():           "code_9",
+		CmdAllocate.String():             "allocate",
 		CommandKind(0).String():          "command_0",
 	} {
 		if got != want {

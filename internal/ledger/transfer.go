@@ -46,7 +46,7 @@ func (s *State) applyTransfer(r *Record, settled bool) Result {
 	if no.deferrable && !settled {
 		return deferred(&no)
 	}
-	s.row = Row{Kind: RowIntra, State: Committed, Record: *r}
+	s.row = Row{Kind: RowIntra, State: Committed, Epoch: s.audit.epoch, Record: *r}
 	if no.reason != ReasonNone {
 		return s.recordRefusal(&no)
 	}
@@ -90,7 +90,7 @@ func (s *State) applyPrepare(r *Record, digest *Digest, settled bool) Result {
 	if no.deferrable && !settled {
 		return deferred(&no)
 	}
-	s.row = Row{Kind: RowPrepare, State: Prepared, Record: *r, Digest: *digest}
+	s.row = Row{Kind: RowPrepare, State: Prepared, Epoch: s.audit.epoch, Record: *r, Digest: *digest}
 	if no.reason != ReasonNone {
 		return s.recordRefusal(&no)
 	}

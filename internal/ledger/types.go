@@ -72,7 +72,7 @@ type Digest [32]byte
 // CommandKind says what a Command does. The numbers are log format.
 type CommandKind uint8
 
-// Command kinds. 7 to 9 are kept for BARRIER, VOID and RELEASE of the audit.
+// Command kinds.
 const (
 	CmdGenesis  CommandKind = 1
 	CmdTransfer CommandKind = 2 // records whose accounts are all on this shard
@@ -80,6 +80,11 @@ const (
 	CmdFinish   CommandKind = 4
 	CmdPoison   CommandKind = 5 // tombstone for one digest
 	CmdCancel   CommandKind = 6 // wildcard tombstone: any content
+	// The audit (docs/PROTOCOL.md, section 9).
+	CmdBarrier  CommandKind = 7  // cut the log and withhold
+	CmdVoid     CommandKind = 8  // stop withholding: the audit proves nothing
+	CmdRelease  CommandKind = 9  // stop withholding: the audit is proven
+	CmdAllocate CommandKind = 10 // give out the next audit's number; first shard only
 )
 
 // Fact is a certified statement of a shard about a transfer. Facts never change once true.
@@ -91,6 +96,8 @@ const (
 	FactYes       Fact = 1
 	FactAborted   Fact = 2
 	FactCommitted Fact = 3
+	// FactNumber is about no transfer: the first shard's log has given out the audit number Epoch.
+	FactNumber Fact = 4
 )
 
 // ShardFact is a fact whose certificate the proposing leader has verified.
@@ -136,6 +143,7 @@ type Command struct {
 	Finishes []Finish     // CmdFinish
 	Poisons  []Poison     // CmdPoison
 	Cancels  []TransferID // CmdCancel
+	Numbers  []uint32     // CmdBarrier, CmdVoid, CmdRelease; of CmdAllocate one zero for each number wanted
 	Genesis  *Genesis     // CmdGenesis
 }
 
@@ -152,6 +160,8 @@ func (c *Command) Items() int {
 		return len(c.Poisons)
 	case CmdCancel:
 		return len(c.Cancels)
+	case CmdBarrier, CmdVoid, CmdRelease, CmdAllocate:
+		return len(c.Numbers)
 	}
 	panic("unreachable: command kind")
 }
@@ -179,6 +189,14 @@ const (
 	ResultUnknownHere
 	// ResultNoEffect: a second GENESIS, or a FINISH whose facts do not suffice. Nothing changed.
 	ResultNoEffect
+	// ResultAllocated: Epoch is an audit number that nobody else was given.
+	ResultAllocated
+	// ResultWithholding: the shard withholds for the audit number Epoch.
+	ResultWithholding
+	// ResultReleased: it withheld for that number until it was released.
+	ResultReleased
+	// ResultVoid: the number proves nothing here: it came too late, or the shard lost patience.
+	ResultVoid
 )
 
 // Result is the replicated answer to one item.
