@@ -196,6 +196,8 @@ func itemText(c *ledger.Command, i int) string {
 		return "cancel " + c.Cancels[i].String()
 	case ledger.CmdGenesis:
 		return "genesis"
+	case ledger.CmdBarrier, ledger.CmdVoid, ledger.CmdRelease, ledger.CmdAllocate:
+		return fmt.Sprintf("%s %d", c.Kind, c.Numbers[i])
 	}
 	panic("unreachable: command kind")
 }

@@ -5,6 +5,8 @@ import "slices"
 // marks are the rare lines (invariant.Sometimes) that a simulation can reach. A test keeps the list equal to
 // the source.
 var marks = []string{
+	"ledger: a FINISH advanced the audit epoch",
+	"ledger: a higher number voided an audit",
 	"ledger: deferred a refusal",
 	"ledger: genesis without effect",
 	"ledger: id conflict",
