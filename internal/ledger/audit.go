@@ -125,11 +125,14 @@ func FirstShard(m *shard.Map) shard.ID {
 // comes too late: transfers after the cut that it would need may have been disclosed.
 func (s *State) applyBarrier(number uint32) Result {
 	switch {
-	case s.genesis == nil || number == 0 || s.allocates() && number > s.audit.allocated:
+	case s.genesis == nil || number == 0:
 		return Result{Code: ResultNoEffect}
-	case number > s.audit.epoch:
-		s.advance(number, StageWithholding)
+	case number <= s.audit.epoch:
+		return s.auditResult(number)
+	case s.allocates() && number > s.audit.allocated:
+		return Result{Code: ResultNoEffect}
 	}
+	s.advance(number, StageWithholding)
 	return s.auditResult(number)
 }
 
