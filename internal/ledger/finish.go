@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"raftbank/internal/invariant"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 )
 
@@ -35,7 +36,7 @@ func (s *State) applyFinish(f *Finish) Result {
 
 func (s *State) finishPrepared(at ref, f *Finish) Result {
 	n := &s.prepared.nodes[at]
-	if n.digest != f.Digest {
+	if n.digest != f.Digest && !planted.On(planted.OtherContentFinished) {
 		return s.answerRow(nil, false)
 	}
 	participants, known := s.Participants(&n.record)
@@ -73,6 +74,7 @@ func (s *State) decides(f *Finish, participants []shard.ID, ownEpoch uint32) (ep
 	for _, fact := range f.Facts {
 		i, found := slices.BinarySearch(participants, fact.Shard)
 		if !found {
+			aborted = aborted || planted.On(planted.BystanderBelieved) && fact.Fact == FactAborted
 			invariant.Sometimes("ledger: ignored a bystander's fact")
 			continue
 		}
@@ -88,7 +90,7 @@ func (s *State) decides(f *Finish, participants []shard.ID, ownEpoch uint32) (ep
 		}
 	}
 	if !f.Commit {
-		return ownEpoch, aborted
+		return ownEpoch, aborted || planted.On(planted.UnilateralAbort)
 	}
 	if i, found := slices.BinarySearch(participants, s.shard); found {
 		voted[i] = true // being in P is this shard's own YES
@@ -102,6 +104,9 @@ func (s *State) applyPoison(p *Poison) Result {
 		return Result{Code: ResultNoEffect}
 	}
 	if row, ok := s.known(p.ID); ok {
+		if planted.On(planted.PoisonObeyed) && row.State == Prepared {
+			return s.finishPrepared(s.prepared.byID[p.ID], s.plantedAbort(p))
+		}
 		return s.answerDigest(row, &p.Digest)
 	}
 	return s.tombstone(p.ID, p.Digest, p.Reason)
@@ -112,7 +117,7 @@ func (s *State) applyCancel(id TransferID) Result {
 	if s.genesis == nil || id.IsZero() {
 		return Result{Code: ResultNoEffect}
 	}
-	if row, ok := s.known(id); ok {
+	if row, ok := s.known(id); ok && !(planted.On(planted.CancelOverVote) && s.plantedDropVote(id)) {
 		return s.outcome(row)
 	}
 	s.row = Row{
@@ -124,6 +129,9 @@ func (s *State) applyCancel(id TransferID) Result {
 
 func (s *State) tombstone(id TransferID, digest Digest, reason Reason) Result {
 	s.row = Row{Kind: RowTombstone, State: Aborted, Reason: reason, Epoch: s.audit.epoch, Digest: digest, Record: Record{ID: id}}
+	if planted.On(planted.NoTombstone) {
+		return s.outcome(&s.row)
+	}
 	s.record()
 	return s.outcome(&s.row)
 }

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"slices"
 
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 )
 
@@ -25,6 +26,9 @@ func (s *State) Lookup(id TransferID) (Outcome, bool) {
 	}
 	var r Row
 	s.history.Read(position, &r)
+	if planted.On(planted.CommitForgotten) && s.plantedForgotten(&r, position) {
+		return Outcome{}, false
+	}
 	o := Outcome{
 		State: r.State, Reason: r.Reason, Wildcard: r.Wildcard,
 		HasRecord: r.Kind != RowTombstone, Digest: r.Digest,

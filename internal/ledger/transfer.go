@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"raftbank/internal/invariant"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 )
 
@@ -26,7 +27,7 @@ func (s *State) applyTransfer(r *Record, settled bool) Result {
 	if reason := CheckRecord(r); reason != ReasonNone {
 		return Result{Code: ResultNoEffect, Reason: reason}
 	}
-	if row, ok := s.known(r.ID); ok {
+	if row, ok := s.known(r.ID); ok && !(planted.On(planted.PostedTwice) && row.State == Committed) {
 		return s.answerContent(row, r, nil)
 	}
 	debit, debitOK := s.accounts.find(r.Debit)
@@ -68,7 +69,7 @@ func (s *State) applyPrepare(r *Record, digest *Digest, settled bool) Result {
 	if reason := CheckRecord(r); reason != ReasonNone {
 		return Result{Code: ResultNoEffect, Reason: reason}
 	}
-	if row, ok := s.known(r.ID); ok {
+	if row, ok := s.known(r.ID); ok && !row.plantedOpen() {
 		return s.answerContent(row, r, digest)
 	}
 	debit, debitOK := s.accounts.find(r.Debit)
@@ -121,13 +122,15 @@ func (s *State) release(at ref, commit bool) int {
 	n := &s.prepared.nodes[at]
 	account, amount := &s.accounts.slots[n.slot], n.record.Amount
 	if n.debit {
-		account.DebitsPending = mustSub(account.DebitsPending, amount)
+		if commit || !planted.On(planted.ReservationKept) {
+			account.DebitsPending = mustSub(account.DebitsPending, amount)
+		}
 		if commit {
 			account.DebitsPosted = mustAdd(account.DebitsPosted, amount)
 		}
 	} else {
 		account.CreditsPending = mustSub(account.CreditsPending, amount)
-		if commit {
+		if commit && !planted.On(planted.CreditNotPosted) {
 			account.CreditsPosted = mustAdd(account.CreditsPosted, amount)
 		}
 	}
@@ -157,10 +160,10 @@ func (s *State) refuse(debit, credit int, r *Record) refusal {
 		}
 	}
 	if d != nil {
-		if spendable := d.Spendable(); r.Amount.Cmp(spendable) > 0 {
+		if spendable := d.plantedSpendable(); r.Amount.Cmp(spendable) > 0 && !planted.On(planted.FloorUnchecked) {
 			return refusal{
 				reason: ReasonInsufficientFunds, account: r.Debit, available: spendable,
-				deferrable: d.held.head != 0,
+				deferrable: d.held.head != 0 && !planted.On(planted.RefusedAtOnce),
 			}
 		}
 		if !fits(d.DebitsPosted, d.DebitsPending, r.Amount) {
@@ -177,6 +180,9 @@ func (s *State) refuse(debit, credit int, r *Record) refusal {
 // can fail.
 func fits(posted, pending, amount Amount) bool {
 	sum, ok := posted.Add(pending)
+	if planted.On(planted.OverflowUnchecked) {
+		return true
+	}
 	if !ok {
 		return false
 	}
@@ -188,6 +194,9 @@ func fits(posted, pending, amount Amount) bool {
 func (s *State) recordRefusal(no *refusal) Result {
 	s.row.State = Aborted
 	s.row.Reason, s.row.Account, s.row.Available = no.reason, no.account, no.available
+	if planted.On(planted.RefusalForgotten) {
+		return s.outcome(&s.row)
+	}
 	s.record()
 	return s.outcome(&s.row)
 }
@@ -226,7 +235,7 @@ func (s *State) answerDigest(row *Row, digest *Digest) Result {
 }
 
 func (s *State) answerRow(row *Row, same bool) Result {
-	if same {
+	if same || planted.On(planted.ContentIgnored) && row != nil {
 		return s.outcome(row)
 	}
 	invariant.Sometimes("ledger: id conflict")

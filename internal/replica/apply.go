@@ -7,6 +7,7 @@ import (
 
 	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 	"raftbank/internal/wire"
@@ -40,6 +41,9 @@ func (r *Replica) apply(e *raftpb.Entry) {
 		return
 	}
 	opened := r.state.Genesis() != nil
+	if planted.On(planted.AppliedTwice) && index == r.startCommit {
+		plantedTwice(entry)
+	}
 	results := r.state.ApplyEncoded(index, term, entry, e.GetData())
 	if g := r.state.Genesis(); !opened && g != nil {
 		r.checkGenesis(g)
@@ -112,6 +116,9 @@ func voteText(res ledger.Result) string {
 func (r *Replica) deliver(c *ledger.Command, results []ledger.Result, waiters []waiter) {
 	for i := range results {
 		w := waiters[i]
+		if planted.On(planted.AnswersSwapped) {
+			w = waiters[len(waiters)-1-i]
+		}
 		if !w.some {
 			continue
 		}
@@ -195,7 +202,11 @@ func (r *Replica) deferItem(d deferral) {
 		r.answers.result(d.waiter.call, d.waiter.item, &ledger.Result{Code: ledger.ResultDefer})
 		return
 	}
-	token := r.lead.part.Settle(r.state.PreparedOn(d.record.Debit))
+	pending := r.state.PreparedOn(d.record.Debit)
+	if planted.On(planted.RefusalOfDebit) {
+		pending = r.plantedCredits(pending, d.record.Debit)
+	}
+	token := r.lead.part.Settle(pending)
 	r.settling[token] = afterSettle{deferral: &d}
 	r.deferred++
 }
@@ -211,6 +222,9 @@ func (r *Replica) settled(s txn.Settled) {
 	}
 	delete(r.settling, s.Token)
 	r.deferred--
+	if planted.On(planted.DeferralLost) {
+		return
+	}
 	d := after.deferral
 	invariant.Sometimes("replica: proposed a deferred transfer again")
 	c := ledger.Command{Kind: d.kind, Settled: true, Records: []ledger.Record{d.record}}

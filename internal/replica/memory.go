@@ -5,6 +5,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 	"raftbank/internal/wire"
 )
@@ -88,6 +89,9 @@ func (r *Replica) stepProbe(from shard.ServerID, m *wire.Probe) {
 		reply.Verdict = wire.VerdictStranger
 	case m.State == wire.ReplicaInitialised && (m.Term < known.term || m.LastIndex < known.index),
 		m.State == wire.ReplicaEmpty && known != acknowledged{}:
+		if planted.On(planted.RolledBackAccepted) || planted.On(planted.EmptiedAccepted) {
+			break
+		}
 		reply.Verdict = wire.VerdictRolledBack
 		r.peers.out[asker] = &refusedPeer{verdict: reply, toldAt: r.now}
 		r.event(LevelError, "peer's directory was rolled back: its messages are refused", "server", uint64(from),

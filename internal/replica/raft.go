@@ -10,6 +10,7 @@ import (
 
 	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 	"raftbank/internal/wire"
@@ -18,7 +19,7 @@ import (
 // early reports whether a raft message may leave before this turn's write: it promises nothing
 // that the write could lose. Everything else waits, above all votes and acknowledgements.
 func early(t raftpb.MessageType) bool {
-	return t == raftpb.MsgApp || t == raftpb.MsgHeartbeat
+	return t == raftpb.MsgApp || t == raftpb.MsgHeartbeat || planted.On(planted.AckBeforeSync)
 }
 
 func (r *Replica) sendEarly(ms []*raftpb.Message) { r.sendRaft(ms, true) }
@@ -60,6 +61,9 @@ func (r *Replica) stepRaft(from shard.ServerID, m *wire.Raft) {
 			raft.IsLocalMsg(msg.GetType()) || !peerMaySend(&msg) {
 			r.counters.badMessages++
 			continue
+		}
+		if planted.On(planted.RefusedVoteCounts) && (msg.GetType() == raftpb.MsgVoteResp || msg.GetType() == raftpb.MsgPreVoteResp) {
+			msg.Reject = nil
 		}
 		// Step's errors concern unknown senders of responses, which isMember has excluded.
 		_ = r.rn.Step(&msg)
@@ -136,7 +140,7 @@ func (r *Replica) stepDown(term uint64) {
 	r.lead = leadership{}
 	for _, w := range r.queue.dropProposed() {
 		invariant.Sometimes("replica: lost leadership with a caller's proposal in the log")
-		r.answers.status(w.call, wire.StatusLost, "")
+		r.answers.status(w.call, plantedLost(), "")
 	}
 	for _, w := range r.queue.dropUnproposed() {
 		r.answers.status(w.call, wire.StatusNotLeader, "")

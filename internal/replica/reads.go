@@ -6,6 +6,7 @@ import (
 	"go.etcd.io/raft/v3"
 
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 	"raftbank/internal/wire"
@@ -104,7 +105,13 @@ func (r *Replica) ownTermApplied() bool {
 }
 
 func (r *Replica) readIndex(b *readBatch) {
-	r.reads.next++
+	if planted.On(planted.NoReadIndex) {
+		b.known = true
+		return
+	}
+	if !planted.On(planted.ReadContextReused) {
+		r.reads.next++
+	}
 	b.issued = r.now
 	r.reads.context[r.reads.next] = b
 	ctx := binary.LittleEndian.AppendUint64(nil, r.reads.next)

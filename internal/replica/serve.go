@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 	"raftbank/internal/wire"
 )
@@ -179,15 +180,20 @@ func (r *Replica) transfers(c call, m *wire.TransferRequest) {
 	fresh := m.Records[:0:0]
 	ws := make([]waiter, 0, len(m.Records))
 	for i := range m.Records {
-		if o, known := r.state.Lookup(m.Records[i].ID); known {
+		if o, known := r.state.Lookup(m.Records[i].ID); known && !(planted.On(planted.PostedTwice) && o.State == ledger.Committed) {
 			r.answers.result(c, uint32(i), recorded(&o, &m.Records[i], ledger.Digest{}))
 			continue
 		}
+		w := waiter{call: c, item: uint32(i), some: true}
+		if planted.On(planted.PrecheckOnly) && r.plantedShort(&m.Records[i]) {
+			r.deferItem(deferral{kind: ledger.CmdTransfer, record: m.Records[i], waiter: w})
+			continue
+		}
 		fresh = append(fresh, m.Records[i])
-		ws = append(ws, waiter{call: c, item: uint32(i), some: true})
+		ws = append(ws, w)
 	}
 	if len(fresh) > 0 {
-		r.enqueue(ledger.Command{Kind: ledger.CmdTransfer, Records: fresh}, ws, ledger.RecordSize*len(fresh))
+		r.enqueue(ledger.Command{Kind: ledger.CmdTransfer, Records: fresh, Settled: planted.On(planted.PrecheckOnly)}, ws, ledger.RecordSize*len(fresh))
 	}
 }
 
@@ -215,8 +221,15 @@ func (r *Replica) prepares(c call, m *wire.PrepareRequest) {
 				"from", rec.Debit.String(), "to", rec.Credit.String(), "amount", rec.Amount.String())
 		}
 		w := waiter{call: c, item: uint32(i), some: true}
-		if o, known := r.state.Lookup(rec.ID); known {
+		if o, known := r.state.Lookup(rec.ID); known && !plantedOpen(&o) {
 			r.answerVote(w, rec.ID, m.Digests[i], recorded(&o, rec, m.Digests[i]), r.participants(rec))
+			continue
+		}
+		if planted.On(planted.VoteBeforeApply) {
+			r.answerVote(w, rec.ID, m.Digests[i], &ledger.Result{Code: ledger.ResultState, State: ledger.Prepared}, r.participants(rec))
+		}
+		if planted.On(planted.PrecheckOnly) && r.plantedShort(rec) {
+			r.deferItem(deferral{kind: ledger.CmdPrepare, record: *rec, digest: m.Digests[i], waiter: w})
 			continue
 		}
 		cmd.Records = append(cmd.Records, *rec)
@@ -225,6 +238,7 @@ func (r *Replica) prepares(c call, m *wire.PrepareRequest) {
 	}
 	if len(ws) > 0 {
 		cmd.Kind = ledger.CmdPrepare
+		cmd.Settled = planted.On(planted.PrecheckOnly)
 		r.enqueue(cmd, ws, (ledger.RecordSize+32)*len(ws))
 	}
 }
@@ -244,7 +258,7 @@ func recorded(o *ledger.Outcome, rec *ledger.Record, d ledger.Digest) *ledger.Re
 	default:
 		same = o.Digest == d
 	}
-	if !same {
+	if !same && !planted.On(planted.ContentIgnored) {
 		return &ledger.Result{Code: ledger.ResultConflict, Reason: ledger.ReasonIDConflict, Index: o.Index, Term: o.Term}
 	}
 	epoch := o.VoteEpoch
@@ -321,7 +335,9 @@ func (r *Replica) inquire(c call, m *wire.InquireRequest) {
 	for i, q := range m.Items {
 		w := waiter{call: c, item: uint32(i), some: true, parts: q.Participants}
 		switch {
-		case r.answerKnown(w, q):
+		case !(planted.On(planted.PoisonObeyed) && m.Poison) && r.answerKnown(w, q):
+		case planted.On(planted.StaleNone) && !m.Poison:
+			r.answers.result(c, uint32(i), &ledger.Result{Code: ledger.ResultState, State: ledger.None})
 		case r.lead.part == nil:
 			// Only a linearizable "none" means anything.
 			r.answers.status(c, wire.StatusNotLeader, "")
@@ -397,7 +413,7 @@ func (r *Replica) balances(c call, m *wire.BalanceRequest) {
 		return
 	}
 	op := &readOp{kind: readBalance, call: c, accounts: m.Accounts}
-	if !m.Strong {
+	if !m.Strong || planted.On(planted.StaleRead) {
 		r.answerStale(op)
 		return
 	}

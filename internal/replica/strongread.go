@@ -6,6 +6,7 @@ import (
 
 	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 	"raftbank/internal/wire"
 )
@@ -41,7 +42,7 @@ func (r *Replica) readAccounts(op *readOp) {
 	slices.SortFunc(pending, func(a, b ledger.TransferID) int { return bytes.Compare(a[:], b[:]) })
 	pending = slices.Compact(pending) // a transfer may touch two of the accounts
 	view := r.viewOf(op.accounts)
-	if len(pending) == 0 {
+	if len(pending) == 0 || planted.On(planted.ReadUnsettled) {
 		r.answerView(op.call, &view)
 		return
 	}
@@ -67,11 +68,14 @@ func (r *Replica) readSettled(s *settlingRead, undecided []ledger.TransferID) {
 	for _, id := range undecided {
 		out[id] = true
 	}
+	if planted.On(planted.ReadAtEnd) {
+		s.view, s.pending = r.viewOf(s.op.accounts), nil
+	}
 	for _, id := range s.pending {
-		if out[id] {
+		o, ok := r.state.Lookup(id)
+		if out[id] && !(planted.On(planted.ReadPerTransfer) && o.State == ledger.Committed) {
 			continue
 		}
-		o, ok := r.state.Lookup(id)
 		invariant.Check(ok && o.State != ledger.Prepared, "what was settled and not undecided is finished")
 		for i := range s.view.balances {
 			b := &s.view.balances[i]

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 	"raftbank/internal/wire"
@@ -215,6 +216,9 @@ func (e *Engine) build(r *request) wire.Message {
 		m := &wire.TransferRequest{Header: h, Records: make([]ledger.Record, len(r.items))}
 		for i, it := range r.items {
 			m.Records[i] = *it.coord.Record()
+			if planted.On(planted.RetryNewID) && it.coord.MayBeApplied() {
+				m.Records[i].ID[0] ^= byte(r.id)
+			}
 		}
 		return m
 	case itemPrepare:
@@ -224,6 +228,10 @@ func (e *Engine) build(r *request) wire.Message {
 		}
 		for i, it := range r.items {
 			m.Records[i], m.Digests[i] = *it.coord.Record(), it.coord.Digest()
+			if planted.On(planted.RetryNewID) && it.coord.MayBeApplied() {
+				m.Records[i].ID[0] ^= byte(r.id)
+				m.Digests[i] = ledger.DigestOf(m.Records[i])
+			}
 		}
 		return m
 	case itemInquire, itemInquireCancel:

@@ -2,6 +2,7 @@ package session
 
 import (
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 	"raftbank/internal/wire"
@@ -68,7 +69,7 @@ func (e *Engine) onAnswers(r *request, reply *wire.Reply) {
 			e.onStatus(it, res)
 		case itemCancel:
 			// Copies of one question count once: tombstones are counted by shard.
-			if !it.closed {
+			if !it.closed || planted.On(planted.TombstoneTwice) {
 				it.closed = true
 				e.onCancelled(it, res)
 			}

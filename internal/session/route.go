@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 	"raftbank/internal/wire"
@@ -148,6 +149,11 @@ func (e *Engine) connLost(r *request) {
 	if r.kind == itemCall && r.items[0].server != nil {
 		e.failCall(r.items[0])
 		return
+	}
+	for _, it := range r.items {
+		if planted.On(planted.BreakAsRefusal) && it != nil && (it.kind == itemTransfer || it.kind == itemPrepare) {
+			it.coord.Refused()
+		}
 	}
 	e.resend(r)
 }

@@ -5,6 +5,7 @@ import (
 
 	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 	"raftbank/internal/wire"
@@ -175,7 +176,10 @@ func (e *Engine) settleUnseen(o *op) {
 		}
 	}
 	switch {
-	case tombs == len(s.results):
+	case tombs == len(s.results),
+		planted.On(planted.AnyTombstone) && s.cancel && tombs > 0,
+		planted.On(planted.LoneTombstone) && !s.cancel && tombs > 0,
+		planted.On(planted.StatusOnly) && s.cancel:
 		e.complete(o, Result{Decision: txn.DecidedAborted, Reason: s.reason, Record: ledger.Record{ID: s.id}})
 	case s.cancel || tombs > 0:
 		// A tombstone binds its shard alone. Its content is not known, and so not whether the shard is a
@@ -200,7 +204,7 @@ func (e *Engine) onCancelled(it *item, res *wire.Result) {
 	}
 	e.step(o, it.shard.id, res.State.String())
 	if res.State == ledger.Aborted {
-		if s.tombs++; s.tombs == len(e.shards) {
+		if s.tombs++; s.tombs == len(e.shards) || planted.On(planted.SomeShards) {
 			e.complete(o, Result{
 				Decision: txn.DecidedAborted, Reason: s.reason, Record: ledger.Record{ID: s.id},
 			})

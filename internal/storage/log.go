@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
+
+	"raftbank/internal/planted"
 )
 
 // DefaultSegmentBytes is the size of a log segment if LogOptions names none.
@@ -136,7 +138,7 @@ func (d *Dir) repair(repairs []repair, gens []uint64) error {
 		if err != nil {
 			return err
 		}
-		if len(r.data) > 0 {
+		if len(r.data) > 0 && !planted.On(planted.RepairNotWritten) {
 			_, err = seg.file.WriteAt(r.data, r.offset)
 		}
 		if err == nil {
@@ -160,6 +162,7 @@ func (l *Log) Append(hs *raftpb.HardState, entries []*raftpb.Entry, sync bool) e
 	if err := l.usable(); err != nil {
 		return err
 	}
+	sync = sync && !planted.On(planted.EntriesUnsynced) && !(planted.On(planted.VoteUnsynced) && len(entries) == 0)
 	state := l.hs
 	if hs != nil {
 		state = hardStateOf(hs)

@@ -7,6 +7,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"raftbank/internal/invariant"
+	"raftbank/internal/planted"
 )
 
 // segmentImage is a segment as recovery sees it.
@@ -126,7 +127,7 @@ func (s *scanner) apply(name string, off int64, m blockMeta, payload []byte) err
 func (s *scanner) judgeTail(img segmentImage, raw []byte) error {
 	for off := s.end; off < int64(len(raw)); off += blockAlign {
 		m, _, ok := decodeBlock(raw[off:], s.seed, img.generation)
-		if !ok || m.number < s.next {
+		if !ok || m.number < s.next || planted.On(planted.DamageCut) {
 			continue
 		}
 		if m.number == s.next || m.syncedEnd > s.end {
@@ -165,7 +166,9 @@ func (s *scanner) damage(name string, number uint64, off int64) error {
 func (s *scanner) addRepair(image int, raw []byte, proven, end int64) {
 	until := int64(len(bytes.TrimRight(raw[end:], "\x00"))) + end
 	data := bytes.Clone(raw[proven:until])
-	clear(data[end-proven:])
+	if !planted.On(planted.TailKept) {
+		clear(data[end-proven:])
+	}
 	invariant.Sometimes("storage: repaired the tail of a log")
 	s.repairs = append(s.repairs, repair{image: image, offset: proven, data: data})
 }

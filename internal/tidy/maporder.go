@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"go/ast"
+	"go/build/constraint"
 	"go/importer"
 	"go/token"
 	"go/types"
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -80,7 +82,9 @@ func exportData(t *Tree, dirs []string) (map[string]string, error) {
 func mapOrder(t *Tree, p *Package, imp types.Importer) ([]Problem, error) {
 	var files []*ast.File
 	for _, f := range p.source() {
-		files = append(files, f.AST)
+		if built(f.AST) {
+			files = append(files, f.AST)
+		}
 	}
 	info := &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}}
 	var errs []error
@@ -94,6 +98,20 @@ func mapOrder(t *Tree, p *Package, imp types.Importer) ([]Problem, error) {
 		ps = append(ps, walks(t, f, info)...)
 	}
 	return ps, nil
+}
+
+// built reports whether a build without tags on this machine has the file.
+func built(f *ast.File) bool {
+	for _, g := range f.Comments {
+		for _, c := range g.List {
+			if !constraint.IsGoBuild(c.Text) {
+				continue
+			}
+			x, err := constraint.Parse(c.Text)
+			return err == nil && x.Eval(func(tag string) bool { return tag == runtime.GOOS || tag == runtime.GOARCH })
+		}
+	}
+	return true
 }
 
 // walks finds the unexplained walks over maps in one file.

@@ -7,6 +7,7 @@ import (
 	"errors"
 
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 )
 
@@ -68,7 +69,7 @@ func (r *KeyRing) Sign(s shard.ID, votes []Vote) Block {
 // Verify checks that a server of this bank stated the block.
 // Errors: ErrForeignBank, ErrUnknownKey, ErrForged.
 func (r *KeyRing) Verify(b *Block) error {
-	if b.Bank != r.Bank {
+	if b.Bank != r.Bank && !planted.On(planted.ForeignBankAccepted) {
 		return ErrForeignBank
 	}
 	for i := range r.Keys {
@@ -79,6 +80,9 @@ func (r *KeyRing) Verify(b *Block) error {
 		if !hmac.Equal(want[:], b.MAC[:]) {
 			return ErrForged
 		}
+		return nil
+	}
+	if planted.On(planted.UnknownKeyAccepted) {
 		return nil
 	}
 	return ErrUnknownKey

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 )
 
@@ -226,6 +227,9 @@ func (c *Coordinator) GiveUp() []Action {
 	case c.phase == phaseOver:
 		return nil
 	case c.MayBeApplied():
+		if planted.On(planted.TimeoutAsFailure) {
+			return c.decide(DecidedAborted)
+		}
 		return c.decide(DecidedUnknown)
 	}
 	return c.decide(DecidedUnavailable)
@@ -272,7 +276,7 @@ func (c *Coordinator) OnAnswer(from shard.ID, a Answer) []Action {
 		return c.decide(DecidedCommitted)
 	case ledger.FactYes, ledger.FactNone:
 	}
-	if _, silent := c.Silent(); silent {
+	if _, silent := c.Silent(); silent && !planted.On(planted.EarlyAck) {
 		return nil
 	}
 	return c.decide(DecidedCommitted)

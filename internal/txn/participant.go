@@ -5,6 +5,7 @@ import (
 
 	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 )
 
@@ -147,6 +148,9 @@ func NewParticipant(o ParticipantOptions) *Participant {
 		now:     1,
 	}
 	for _, id := range o.State.Prepared() {
+		if planted.On(planted.RecoveryForgets) {
+			break
+		}
 		p.Voted(id)
 	}
 	return p
@@ -210,7 +214,7 @@ func (p *Participant) Facts(blocks []Block) {
 		if b.Shard == p.self || !p.concerns(b) {
 			continue
 		}
-		if p.keys.Verify(b) != nil {
+		if p.keys.Verify(b) != nil && !planted.On(planted.CertificateUnverified) {
 			p.Ignored += uint64(len(b.Votes))
 			continue
 		}
@@ -278,7 +282,8 @@ func (p *Participant) fact(from shard.ID, v *Vote, own map[Suspect]bool) {
 		return
 	}
 	// A bystander's certificate must not undo a vote: only shards of the stored P count.
-	if v.Digest != t.inquiry.Digest || !slices.Contains(t.inquiry.Participants, from) {
+	if v.Digest != t.inquiry.Digest && !planted.On(planted.OtherContentFinished) ||
+		!slices.Contains(t.inquiry.Participants, from) && !planted.On(planted.BystanderBelieved) {
 		p.Ignored++
 		return
 	}
@@ -405,7 +410,19 @@ func (p *Participant) Tick() {
 }
 
 // askInTime asks plainly, or with poison once t2 has passed.
-func (p *Participant) askInTime(t *pending) { p.ask(t, p.now-t.since >= p.timing.PoisonTicks) }
+func (p *Participant) askInTime(t *pending) {
+	poison := p.now-t.since >= p.timing.PoisonTicks
+	switch {
+	case planted.On(planted.NoRecovery):
+		return
+	case planted.On(planted.UnilateralAbort) && poison:
+		p.propose(t, false)
+		return
+	case planted.On(planted.PoisonTimerRestarts):
+		t.since = p.now
+	}
+	p.ask(t, poison)
+}
 
 // forgetAsked drops inquiries so old that every answer worth having has come.
 func (p *Participant) forgetAsked() {

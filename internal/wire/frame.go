@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+
+	"raftbank/internal/planted"
 )
 
 // Errors of decoding. All of them mean that the connection cannot be read any further, because
@@ -79,7 +81,7 @@ func ReadFrameMax(r *bufio.Reader, maxBytes int) (Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if sum := crc32.Checksum(body, castagnoli); sum != binary.LittleEndian.Uint32(prefix[4:]) {
+	if sum := crc32.Checksum(body, castagnoli); sum != binary.LittleEndian.Uint32(prefix[4:]) && !planted.On(planted.FrameUnchecked) {
 		return nil, fmt.Errorf("%w: frame of %d bytes", ErrChecksum, size)
 	}
 	if body[0] != Version {

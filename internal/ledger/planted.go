@@ -1,0 +1,40 @@
+package ledger
+
+import "raftbank/internal/planted"
+
+// What hooks of package planted need. A normal build drops all of it but plantedSpendable.
+
+// plantedAbort is a FINISH that rests on nothing but this shard's own word.
+func (s *State) plantedAbort(p *Poison) *Finish {
+	return &Finish{
+		ID: p.ID, Digest: p.Digest, Reason: p.Reason,
+		Facts: []ShardFact{{Shard: s.shard, Fact: FactAborted}},
+	}
+}
+
+// plantedDropVote undoes the reservation of a transfer in P; false: it is not in P.
+func (s *State) plantedDropVote(id TransferID) bool {
+	at, ok := s.prepared.byID[id]
+	if ok {
+		s.accounts.changed(s.release(at, false))
+	}
+	return ok
+}
+
+// plantedOpen reports whether a tombstone does not keep a PREPARE out.
+func (r *Row) plantedOpen() bool {
+	return r.Kind == RowTombstone && (planted.On(planted.WildcardMissed) && r.Wildcard || planted.On(planted.TombstoneDropped) && !r.Wildcard)
+}
+
+// plantedForgotten reports whether a row is of a committed transfer and has 16 rows behind it.
+func (s *State) plantedForgotten(r *Row, position uint64) bool {
+	return r.Kind == RowCommit && s.history.Len()-position > 16
+}
+
+// plantedSpendable is Spendable.
+func (a Account) plantedSpendable() Amount {
+	if planted.On(planted.ReservationIgnored) {
+		a.DebitsPending = Amount{}
+	}
+	return a.Spendable()
+}
