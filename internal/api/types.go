@@ -33,6 +33,8 @@ type Step struct {
 	AtUs  int64  `json:"at_us"`
 	Actor string `json:"actor"` // "client", "C1"
 	Text  string `json:"text"`
+	// Times is how many steps like the ones before this one stands for, the last of them at AtUs; 0: it is one.
+	Times int `json:"times,omitempty"`
 }
 
 // Transfer is the outcome of one transfer.
@@ -42,7 +44,7 @@ type Transfer struct {
 	To        string `json:"to"`
 	Amount    string `json:"amount"`
 	Kind      string `json:"kind"`
-	Outcome   string `json:"outcome"`
+	Outcome   string `json:"outcome,omitempty"` // absent: there is none to tell, Error says why
 	Reason    string `json:"reason,omitempty"`
 	Detail    string `json:"detail,omitempty"` // the reason as a sentence with its numbers
 	Available string `json:"available,omitempty"`
@@ -295,7 +297,7 @@ type FileTransfer struct {
 	Skipped     int               `json:"skipped,omitempty"` // bad lines, with --on-error=skip
 	ElapsedMs   int64             `json:"elapsed_ms"`
 	TPS         float64           `json:"tps"`
-	LatencyUs   LatencyUs         `json:"latency_us"`
+	LatencyUs   LatencyUs         `json:"latency_us,omitzero"` // absent: nothing was measured
 	Kinds       []KindPerformance `json:"kinds,omitempty"`
 	Unknowns    []string          `json:"unknown_ids,omitempty"`
 	BadLines    []string          `json:"bad_lines,omitempty"` // file:line: what; nothing was sent
@@ -310,7 +312,7 @@ type KindPerformance struct {
 	Unavailable int            `json:"unavailable"`
 	Unknown     int            `json:"unknown"`
 	TPS         float64        `json:"tps"`
-	LatencyUs   LatencyUs      `json:"latency_us"`
+	LatencyUs   LatencyUs      `json:"latency_us,omitzero"` // absent: nothing was measured
 }
 
 // Performance is what a client server has measured since its start or the last reset.

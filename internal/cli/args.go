@@ -22,7 +22,7 @@ type fileTransferArgs struct {
 type datastoreArgs struct {
 	Server  int  // 0: every server
 	All     bool // no limit
-	Limit   int  // newest rows per server; 0 means 50
+	Limit   int  // newest rows per server; positive unless All
 	From    uint64
 	ID      string
 	Account string

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ type clientArgs struct {
 	Port        int // 0: 9000, or 8999 with Second
 	Listen      string
 	StopOnError bool
+	Serve       bool // no shell: serve the port until told to end
 }
 
 // newClientCmd builds the command client.
@@ -25,16 +27,23 @@ func newClientCmd(a *App) *cobra.Command {
 		Use:   "client",
 		Short: "Run a client server: a shell on the bank",
 		Long: `Run a client server. On a terminal it is a shell with history and completion; from a pipe or
-file it runs the lines one by one (comments begin with # or //) and goes on after a failure.
-Its port answers /healthz, /metrics and /performance.`,
-		Example: "  raftbank client\n  raftbank client --second < examples/conflict.txt",
+file it runs the lines one by one (comments begin with # or //) and goes on after a failure; at
+the end of the input it ends. Its port answers /healthz, /metrics and /performance. With --serve
+it reads nothing and serves the port until Ctrl-C or SIGTERM.`,
+		Example: "  raftbank client\n  raftbank client --second < examples/conflict.txt\n  raftbank client --serve --port 9100",
 		Args:    arguments(0, 0),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runClient(cmd.Context(), c) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("port") && (c.Port < 1 || c.Port > 65535) {
+				return usageError("--port is 1 to 65535: %d", c.Port)
+			}
+			return a.runClient(cmd.Context(), c)
+		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&c.Second, "second", false, "the second client server: port 8999")
 	f.IntVar(&c.Port, "port", 0, "another port than 9000")
 	f.StringVar(&c.Listen, "listen", "127.0.0.1", "interface to listen on")
+	f.BoolVar(&c.Serve, "serve", false, "no shell: serve the port until Ctrl-C or SIGTERM")
 	f.BoolVar(&c.StopOnError, "stop-on-error", false, "end a script at the first line that fails, with its exit code")
 	return cmd
 }
@@ -43,8 +52,10 @@ Its port answers /healthz, /metrics and /performance.`,
 func (a *App) runClient(ctx context.Context, c clientArgs) error {
 	port := clientPort
 	switch {
-	case c.Port < 0 || c.Port > 65535:
-		return usageError("--port is 1 to 65535: %d", c.Port)
+	case c.Port != 0 && c.Second:
+		return usageError("--port %d and --second (port %d) name two ports: give one of them", c.Port, secondClientPort)
+	case c.Serve && c.StopOnError:
+		return usageError("--serve runs no script that --stop-on-error could end: give one of them")
 	case c.Port != 0:
 		port = c.Port
 	case c.Second:
@@ -62,8 +73,14 @@ func (a *App) runClient(ctx context.Context, c clientArgs) error {
 	}
 	defer done()
 	a.Client = bank
-	a.notef("raftbank %s client on %s: %d clusters, accounts %s. Type help for the commands",
+	greeting := fmt.Sprintf("raftbank %s client on %s: %d clusters, accounts %s",
 		a.Version, server.addr, len(a.Topology.Clusters), a.Topology.Accounts())
+	if c.Serve {
+		a.notef("%s. It serves /healthz, /metrics and /performance until Ctrl-C", greeting)
+		<-ctx.Done()
+		return nil
+	}
+	a.notef("%s. Type help for the commands", greeting)
 	if code := (&shell{app: a, stopOnError: c.StopOnError}).run(ctx); code != exitOK {
 		return told(code)
 	}

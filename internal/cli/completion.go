@@ -2,7 +2,37 @@ package cli
 
 import (
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
+
+// flagValues are the values of the flags that take one of a few.
+var flagValues = map[string][]string{
+	"output":     {string(FormatTable), string(FormatPlain), string(FormatJSON), string(FormatJSONL)},
+	"on-error":   {onErrorStop, onErrorSkip},
+	"log-level":  {"debug", "info", "warn", "error"},
+	"log-format": {"text", "json"},
+}
+
+// fileFlags are the flags that name a file or directory.
+var fileFlags = map[string]bool{"config": true, "key-file": true, "data-dir": true}
+
+// prepareCompletion lets a shell offer files only where a file is meant, and values where there are a few.
+func prepareCompletion(cmd *cobra.Command) {
+	nothing := cobra.FixedCompletions(nil, cobra.ShellCompDirectiveNoFileComp)
+	if cmd.Name() != "file-transfer" && cmd.ValidArgs == nil && cmd.ValidArgsFunction == nil {
+		cmd.ValidArgsFunction = nothing
+	}
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		if _, done := cmd.GetFlagCompletionFunc(f.Name); done || fileFlags[f.Name] || f.NoOptDefVal != "" {
+			return
+		}
+		offer := nothing
+		if values := flagValues[f.Name]; values != nil {
+			offer = cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)
+		}
+		_ = cmd.RegisterFlagCompletionFunc(f.Name, offer) // the flag exists and has no function yet
+	})
+}
 
 func newCompletionCmd(a *App) *cobra.Command {
 	shells := []string{"bash", "zsh", "fish", "powershell"}

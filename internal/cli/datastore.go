@@ -43,9 +43,7 @@ func (d datastoreArgs) query(t *shard.Topology) (api.DatastoreQuery, error) {
 	switch {
 	case d.All:
 		q.Limit = 0
-	case d.Limit == 0:
-		q.Limit = defaultRows
-	case d.Limit < 0:
+	case d.Limit <= 0:
 		return q, usageError("--limit must be positive: %d", d.Limit).hint("all rows: --all")
 	}
 	if d.Server != 0 {

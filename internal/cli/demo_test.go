@@ -138,7 +138,7 @@ func TestPrintStepsFoldsRetries(t *testing.T) {
 	}
 	steps = append(steps, api.Step{AtUs: 9500, Actor: "C2", Text: "committed"})
 	var out bytes.Buffer
-	printSteps(&out, steps)
+	printSteps(&out, foldSteps(steps))
 	want := `   0.00 ms  client   TRANSFER to C2 (server 4)
    1.00 ms  client   TRANSFER to C2 (server 5)
    2.00 ms  client   TRANSFER to C2 (server 4)

@@ -1,8 +1,12 @@
 package cli
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -78,4 +82,28 @@ func TestClientServerPortInUse(t *testing.T) {
 		t.Error("two client servers share a port")
 	}
 	second.close() // of one that never started
+}
+
+// TestServe runs a client server without a shell until its context ends.
+func TestServe(t *testing.T) {
+	var out, errs bytes.Buffer
+	a := NewApp(strings.NewReader(""), &out, &errs)
+	a.Getenv = func(string) string { return "" }
+	ctx, stop := context.WithCancel(t.Context())
+	a.connect = func(client.Options) (bank, error) {
+		stop() // as a signal would, once it serves
+		return newFakeBank(""), nil
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := free.Addr().(*net.TCPAddr).Port
+	free.Close()
+	if code := a.main(ctx, []string{"client", "--serve", "--port", fmt.Sprint(port)}); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	if want := fmt.Sprintf("client on 127.0.0.1:%d", port); !strings.Contains(errs.String(), want) {
+		t.Errorf("stderr lacks %q:\n%s", want, errs.String())
+	}
 }

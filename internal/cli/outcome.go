@@ -28,6 +28,7 @@ func (a *App) transferOf(r client.Result) api.Transfer {
 	for _, s := range r.Steps {
 		t.Steps = append(t.Steps, api.Step{AtUs: s.At.Microseconds(), Actor: s.Actor, Text: s.Text})
 	}
+	t.Steps = foldSteps(t.Steps)
 	switch r.Outcome {
 	case client.Committed:
 	case client.Aborted:
@@ -112,13 +113,14 @@ func (a *App) printTransfer(t api.Transfer) error {
 // seconds has more to do than to say.
 const stepsShown = 3
 
-// printSteps prints a transfer's steps; of many of one sort in a row, whichever server they went
-// to, the first ones and how many followed.
-func printSteps(w io.Writer, steps []api.Step) {
+// foldSteps keeps of many steps of one sort in a row, whichever server they went to, the first ones and says
+// how many followed, until when.
+func foldSteps(steps []api.Step) []api.Step {
 	sort := func(s api.Step) string {
 		text, _, _ := strings.Cut(s.Text, " (server ")
 		return s.Actor + text
 	}
+	var folded []api.Step
 	for i := 0; i < len(steps); {
 		end := i + 1
 		for end < len(steps) && sort(steps[end]) == sort(steps[i]) {
@@ -128,13 +130,19 @@ func printSteps(w io.Writer, steps []api.Step) {
 		if end-i > stepsShown+1 {
 			shown = i + stepsShown
 		}
-		for _, s := range steps[i:shown] {
-			_, _ = fmt.Fprintf(w, "%s  %-8s %s\n", ms(s.AtUs), s.Actor, s.Text)
-		}
-		if shown < end {
-			_, _ = fmt.Fprintf(w, "%s  %-8s the same %d times more\n", ms(steps[end-1].AtUs), steps[i].Actor, end-shown)
+		folded = append(folded, steps[i:shown]...)
+		if more := end - shown; more > 0 {
+			folded = append(folded, api.Step{AtUs: steps[end-1].AtUs, Actor: steps[i].Actor, Times: more,
+				Text: fmt.Sprintf("the same %d times more", more)})
 		}
 		i = end
+	}
+	return folded
+}
+
+func printSteps(w io.Writer, steps []api.Step) {
+	for _, s := range steps {
+		_, _ = fmt.Fprintf(w, "%s  %-8s %s\n", ms(s.AtUs), s.Actor, s.Text)
 	}
 }
 

@@ -123,7 +123,7 @@ func (a *App) kindRow(k api.KindPerformance) []string {
 	l := k.LatencyUs
 	row := []string{k.Kind, fmt.Sprint(k.Committed), fmt.Sprint(sum(k.Aborted)),
 		fmt.Sprint(k.Unavailable), fmt.Sprint(k.Unknown)}
-	if k.Committed+sum(k.Aborted) == 0 || k.Kind == kindRefused {
+	if l == (api.LatencyUs{}) { // nothing was measured: what the rules refuse on the spot takes no time
 		return append(row, "", "", "", "", "", "")
 	}
 	for _, us := range []float64{l.Mean, float64(l.P50), float64(l.P95), float64(l.P99), float64(l.P999), float64(l.Max)} {

@@ -108,7 +108,11 @@ func (a *App) badSettle(id string, e *exitError) error {
 	if !a.Format.json() {
 		return e
 	}
-	if err := a.print(api.Transfer{ID: id, Outcome: api.OutcomeUnknown, Error: e.err}, nil); err != nil {
+	t := api.Transfer{ID: id, Error: e.err}
+	if e.err.Code != codeUsage && e.err.Code != codeRefused { // of no transfer, or of none that a shard knows
+		t.Outcome = api.OutcomeUnknown
+	}
+	if err := a.print(t, nil); err != nil {
 		return err
 	}
 	e.printed = true

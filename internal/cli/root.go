@@ -111,6 +111,7 @@ func (a *App) prepareAll(cmd *cobra.Command) {
 	for _, c := range cmd.Commands() {
 		a.prepareAll(c)
 	}
+	prepareCompletion(cmd)
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			err := check(cmd, unmarkAll(args))

@@ -104,13 +104,13 @@ func (a *App) statusOnce(ctx context.Context, c bank) error {
 	return nil
 }
 
-// downNote is why a server is down; a table has the address already and room for the cause alone.
-func (a *App) downNote(note string) string {
-	if a.Format != FormatTable {
-		return note
+// downNote is the cause why a server is down, without what the row tells already.
+func downNote(note string) string {
+	if _, cause, ok := strings.Cut(note, " does not answer: "); ok {
+		return strings.TrimSpace(cause[strings.LastIndex(cause, ": ")+1:])
 	}
-	if i := strings.LastIndex(note, ": "); i >= 0 {
-		return note[i+len(": "):]
+	if _, cause, ok := strings.Cut(note, " does not serve: "); ok {
+		return cause
 	}
 	return note
 }
@@ -137,7 +137,7 @@ func (a *App) statusTable(w io.Writer, v api.Status) {
 			if s.Up {
 				row = append(row, s.Role, fmt.Sprint(s.Term), fmt.Sprint(s.Commit), fmt.Sprint(s.Applied), fmt.Sprint(s.Prepared), s.Note)
 			} else {
-				row = append(row, "down", "", "", "", "", a.downNote(s.Note))
+				row = append(row, "down", "", "", "", "", downNote(s.Note))
 			}
 			rows = append(rows, row)
 			if a.Format == FormatTable {

@@ -2,16 +2,25 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"raftbank/internal/replica"
 	"raftbank/internal/storage"
 )
 
+// ErrNoKeyFile says that a server that others can reach was given no key file.
+var ErrNoKeyFile = errors.New("give it the bank's key file with --key-file, the same file on every server")
+
+func noKeyFile(server fmt.Stringer, addr string) error {
+	return fmt.Errorf("server %s: it would listen on %s, outside this machine: %w", server, addr, ErrNoKeyFile)
+}
+
 // BadDirectory reports whether Run ended because the data directory or the key file is not this
-// server's, is newer than the program, or is in use. Nothing was changed.
+// server's, is newer than the program, is in use, or because no key file was given to a server that
+// needs one. Nothing was changed.
 func BadDirectory(err error) bool {
-	return isAny(err, storage.ErrForeignDir, storage.ErrNewerFormat, storage.ErrLocked, storage.ErrKeyFile)
+	return isAny(err, ErrNoKeyFile, storage.ErrForeignDir, storage.ErrNewerFormat, storage.ErrLocked, storage.ErrKeyFile)
 }
 
 // Refused reports whether Run ended because the other replicas refused this one: its directory was

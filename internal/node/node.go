@@ -159,8 +159,7 @@ func (n *node) listenAddr() (string, error) {
 		}
 	}
 	if !isLoopback(host) && n.o.KeyFile == "" {
-		return "", fmt.Errorf("server %s would listen on %s, outside this machine: give it the bank's key file with --key-file, "+
-			"the same file on every server", n.o.Server, net.JoinHostPort(host, port))
+		return "", noKeyFile(n.o.Server, net.JoinHostPort(host, port))
 	}
 	return net.JoinHostPort(host, port), nil
 }
