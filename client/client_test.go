@@ -152,6 +152,9 @@ func TestUnknownAndResolve(t *testing.T) {
 		if err != nil || len(doubt.Transfers) != 1 || doubt.Error == nil {
 			t.Errorf("in doubt: %+v, %v", doubt, err)
 		}
+		if s := doubt.Shards; len(s) != 2 || s[0].Leader == nil || s[0].Total != 1 || s[1].Server != nil {
+			t.Errorf("in doubt, by cluster: %+v", s)
+		}
 		n.set(func() { clear(n.mute) })
 		res, err := c.Resolve(t.Context(), r.Transfer.ID)
 		if err != nil || res.Outcome != Aborted || res.Reason != ledger.ReasonTimedOut || res.Transfer.From != 1 {

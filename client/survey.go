@@ -200,14 +200,16 @@ func (c *Client) older(ctx context.Context, d api.ServerDatastore, q api.Datasto
 }
 
 // InDoubt lists the transfers that are prepared and not finished, from every cluster's leader; from
-// the replica that knows most where none leads. Error is set if no server of some cluster answers.
+// the replica that knows most where none leads, and then Shards says so. Error is set if no server of some cluster answers.
 // Errors: ErrClosed.
 func (c *Client) InDoubt(ctx context.Context) (api.InDoubt, error) {
 	answers, err := survey[api.ServerInDoubt](ctx, c, wire.AdminInDoubt, nil)
 	if err != nil {
 		return api.InDoubt{}, err
 	}
-	out := api.InDoubt{Transfers: []api.InDoubtTransfer{}, Error: silent(c, answers, wire.AdminInDoubt)}
+	out := api.InDoubt{
+		Transfers: []api.InDoubtTransfer{}, Shards: []api.InDoubtShard{}, Error: silent(c, answers, wire.AdminInDoubt),
+	}
 	for i := range c.o.Topology.Clusters {
 		var best *api.ServerInDoubt
 		for j := range answers {
@@ -220,9 +222,16 @@ func (c *Client) InDoubt(ctx context.Context) (api.InDoubt, error) {
 				best = v
 			}
 		}
+		id := c.o.Topology.Clusters[i].Shard
+		sh := api.InDoubtShard{Shard: int(id), Cluster: id.String()}
 		if best != nil {
 			out.Transfers = append(out.Transfers, best.Transfers...)
+			sh.Server, sh.Total = &best.Server, best.Total
+			if best.Leader {
+				sh.Leader = &best.Server
+			}
 		}
+		out.Shards = append(out.Shards, sh)
 	}
 	return out, nil
 }

@@ -224,9 +224,19 @@ type ServerInDoubt struct {
 	Total     int               `json:"total"`
 }
 
+// InDoubtShard says how far one cluster's part of the list can be relied on.
+type InDoubtShard struct {
+	Shard   int    `json:"shard"`
+	Cluster string `json:"cluster"`
+	Leader  *int   `json:"leader"` // the leader whose list it is; null: no leader answered
+	Server  *int   `json:"server"` // whose list it is; null: no server answered
+	Total   int    `json:"total"`  // unfinished transfers there; the list may hold fewer
+}
+
 // InDoubt is every unfinished cross-shard transfer of the bank.
 type InDoubt struct {
 	Transfers []InDoubtTransfer `json:"transfers"`
+	Shards    []InDoubtShard    `json:"shards"`
 	Error     *Error            `json:"error,omitempty"`
 }
 

@@ -207,7 +207,15 @@ func (b *fakeBank) InDoubt(context.Context) (api.InDoubt, error) {
 	if b.scenario == "empty" {
 		return api.InDoubt{}, nil
 	}
-	return api.InDoubt{Transfers: []api.InDoubtTransfer{{ID: fakeID, Shard: 1, Cluster: "C1", From: "3", To: "1003",
+	one, four := 1, 4
+	shards := []api.InDoubtShard{
+		{Shard: 1, Cluster: "C1", Leader: &one, Server: &one, Total: 1}, {Shard: 2, Cluster: "C2", Leader: &four, Server: &four},
+	}
+	if b.scenario == "minority" {
+		shards[0].Leader, shards[0].Total = nil, 3
+		shards[1].Leader, shards[1].Server = nil, nil
+	}
+	return api.InDoubt{Shards: shards, Transfers: []api.InDoubtTransfer{{ID: fakeID, Shard: 1, Cluster: "C1", From: "3", To: "1003",
 		Amount: "4", Index: 4, AgeMs: 1250, Participants: []int{1, 2}}}}, nil
 }
 

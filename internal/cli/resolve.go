@@ -134,6 +134,9 @@ func (a *App) runInDoubt(ctx context.Context) error {
 	if v.Transfers == nil {
 		v.Transfers = []api.InDoubtTransfer{}
 	}
+	if v.Shards == nil {
+		v.Shards = []api.InDoubtShard{}
+	}
 	if end != nil {
 		v.Error = end.err
 		end.printed = a.Format.json()
@@ -147,9 +150,33 @@ func (a *App) runInDoubt(ctx context.Context) error {
 	return nil
 }
 
+// tellUnconfirmed says of which clusters the list may be old or short, and whether there is none.
+func (a *App) tellUnconfirmed(v api.InDoubt) (confirmed bool) {
+	confirmed = true
+	listed := map[int]int{}
+	for _, t := range v.Transfers {
+		listed[t.Shard]++
+	}
+	for _, sh := range v.Shards {
+		switch {
+		case sh.Server == nil:
+			a.notef("%s: no server answers, what is in doubt there is not known", sh.Cluster)
+			confirmed = false
+		case sh.Leader == nil:
+			a.notef("%s: no leader confirms its list; it is what server %d has applied, and may be old", sh.Cluster, *sh.Server)
+			confirmed = false
+		}
+		if more := sh.Total - listed[sh.Shard]; more > 0 {
+			a.notef("%s: %s not listed", sh.Cluster, plural(more, "more transfer"))
+		}
+	}
+	return confirmed
+}
+
 func (a *App) inDoubtTable(w io.Writer, v api.InDoubt) {
+	confirmed := a.tellUnconfirmed(v)
 	if len(v.Transfers) == 0 && a.Format == FormatTable {
-		if v.Error == nil {
+		if v.Error == nil && confirmed {
 			_, _ = fmt.Fprintln(w, "nothing is in doubt: every prepared transfer is finished")
 		}
 		return
