@@ -79,6 +79,9 @@ func (r *Replica) readSettled(s *settlingRead, undecided []ledger.TransferID) {
 		invariant.Check(ok && o.State != ledger.Prepared, "what was settled and not undecided is finished")
 		for i := range s.view.balances {
 			b := &s.view.balances[i]
+			if !b.Exists {
+				continue // the other side's account, which is another shard's
+			}
 			if b.Account == o.Record.Debit {
 				finishSide(&b.DebitsPending, &b.DebitsPosted, &o)
 			}

@@ -121,3 +121,20 @@ func TestStrongReadIsGivenUp(t *testing.T) {
 		t.Errorf("answered again: %+v", b.replies[n][1:])
 	}
 }
+
+// Whoever names the account of the other side too, which this shard does not hold, gets an answer all the same.
+func TestStrongReadOfBothSides(t *testing.T) {
+	b := newBank(t).boot()
+	first := record(1, 3, 1003, 1)
+	b.prepare(1, first)
+	b.noInquiries()
+	n := b.startRead(3, 1003)
+	b.prepare(2, first)
+	b.drop = nil
+	b.tick(6)
+	r := b.one(n)
+	wantRead(t, r, 10, 1, 0, 0)
+	if len(r.Balances) != 2 || r.Balances[1].Exists {
+		t.Errorf("an account of another shard: %+v", r.Balances)
+	}
+}
