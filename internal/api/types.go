@@ -97,9 +97,10 @@ type Entry struct {
 	TimeNs   int64  `json:"time_ns"` // leader's wall clock, for display
 }
 
-// DatastoreQuery selects rows; the newest Limit of those that match are returned.
+// DatastoreQuery selects rows; the newest Limit of those that match are returned. A server returns at most
+// 2048 rows for one request, and looks for an account in at most 16,384.
 type DatastoreQuery struct {
-	Limit   int    `json:"limit"`             // 0: no limit (up to what one reply can carry)
+	Limit   int    `json:"limit"`             // 0: no limit
 	From    uint64 `json:"from,omitempty"`    // lowest index
 	Before  uint64 `json:"before,omitempty"`  // rows below this row number only, for paging; 0: all
 	ID      string `json:"id,omitempty"`      // one transfer
@@ -112,10 +113,12 @@ type ServerDatastore struct {
 	Shard      int     `json:"shard"`
 	Cluster    string  `json:"cluster"`
 	Up         bool    `json:"up"`
-	FirstIndex uint64  `json:"first_index"` // index of the oldest row that the query matched, returned or not
-	Total      uint64  `json:"total"`       // rows that match
-	Truncated  uint64  `json:"truncated"`   // matching rows left out
-	Entries    []Entry `json:"entries"`     // oldest first
+	Note       string  `json:"note,omitempty"` // why rows are missing
+	FirstIndex uint64  `json:"first_index"`    // of the oldest matching row; with an account: of the oldest one found
+	Total      uint64  `json:"total"`          // rows that match; with an account: those found
+	Truncated  uint64  `json:"truncated"`      // rows known to match and left out
+	Next       uint64  `json:"next,omitempty"` // rows below this one were not looked at: ask for Before of it; absent: all were
+	Entries    []Entry `json:"entries"`        // oldest first
 }
 
 // Datastore is what every server has committed.

@@ -114,7 +114,7 @@ func (a *App) runDatastore(ctx context.Context, d datastoreArgs) error {
 		v.Error = end.err
 		end.printed = a.Format.json()
 	}
-	if err := a.print(v, func(w io.Writer) { a.datastoreTables(w, v, d.rest()) }); err != nil {
+	if err := a.print(v, func(w io.Writer) { a.datastoreTables(w, v) }); err != nil {
 		return err
 	}
 	if end != nil {
@@ -147,12 +147,17 @@ func noServerAtAll(t *shard.Topology) *exitError {
 	return e.hint("start the servers: raftbank server ID PORT each, or try: raftbank demo")
 }
 
-// rest says how to see the rows that are left out.
-func (d datastoreArgs) rest() string {
-	if d.All {
-		return "one answer carries no more; --id and --account select"
+// rowsNote says what of a server's rows is shown, and how to see the rest; "" if all are.
+func rowsNote(s api.ServerDatastore) string {
+	switch {
+	case !s.Up:
+		return fmt.Sprintf("it stopped answering: the newest %d of %s (%s)", len(s.Entries), plural(int(s.Total), "row"), s.Note)
+	case s.Truncated > 0:
+		return fmt.Sprintf("the newest %d (--all shows the rest)", len(s.Entries))
+	case s.Next > 0:
+		return fmt.Sprintf("the newest %d (--all looks through the older rows too)", len(s.Entries))
 	}
-	return "--all shows the rest"
+	return ""
 }
 
 func (a *App) badDatastore(e *exitError) error {
@@ -175,17 +180,21 @@ func entryRow(e api.Entry) []string {
 }
 
 // datastoreTables prints one table per server; plain is one table with the server in front.
-func (a *App) datastoreTables(w io.Writer, v api.Datastore, rest string) {
+func (a *App) datastoreTables(w io.Writer, v api.Datastore) {
 	if a.Format != FormatTable {
 		var rows [][]string
 		for _, s := range v.Servers {
 			for _, e := range s.Entries {
 				rows = append(rows, append([]string{fmt.Sprint(s.Server), s.Cluster}, entryRow(e)...))
 			}
-			if !s.Up {
+			note := rowsNote(s)
+			switch {
+			case !s.Up && len(s.Entries) == 0:
 				a.notef("server %d of %s is down", s.Server, s.Cluster)
-			} else if s.Truncated > 0 {
-				a.notef("server %d: %s left out (%s)", s.Server, plural(int(s.Truncated), "older row"), rest)
+			case s.Truncated > 0 && s.Up:
+				a.notef("server %d: %s left out (--all shows the rest)", s.Server, plural(int(s.Truncated), "older row"))
+			case note != "":
+				a.notef("server %d: %s", s.Server, note)
 			}
 		}
 		a.grid(w, append(columns(">server", "cluster"), entryColumns...), rows)
@@ -195,13 +204,13 @@ func (a *App) datastoreTables(w io.Writer, v api.Datastore, rest string) {
 		if i > 0 {
 			_, _ = fmt.Fprintln(w)
 		}
-		if !s.Up {
+		if !s.Up && len(s.Entries) == 0 {
 			_, _ = fmt.Fprintf(w, "server %d of %s: %s\n", s.Server, s.Cluster, a.tint("down"))
 			continue
 		}
 		_, _ = fmt.Fprintf(w, "server %d of %s: %s", s.Server, s.Cluster, plural(int(s.Total), "row"))
-		if s.Truncated > 0 {
-			_, _ = fmt.Fprintf(w, ", the newest %d (%s)", len(s.Entries), rest)
+		if note := rowsNote(s); note != "" {
+			_, _ = fmt.Fprintf(w, ", %s", note)
 		}
 		_, _ = fmt.Fprintln(w)
 		if len(s.Entries) == 0 {

@@ -169,16 +169,21 @@ func (b *fakeBank) Datastore(_ context.Context, server shard.ServerID, q api.Dat
 			}
 			sd := api.ServerDatastore{Server: int(s.ID), Shard: int(c.Shard), Cluster: c.Shard.String(), Up: b.scenario != "down"}
 			if sd.Up {
-				sd.FirstIndex, sd.Total, sd.Truncated = 2, 1207, 1205
+				sd.FirstIndex, sd.Total, sd.Truncated, sd.Next = 2, 1207, 1205, 1205
+				if q.Account != "" {
+					sd.FirstIndex, sd.Total, sd.Truncated = 1206, 2, 0
+				}
 				sd.Entries = []api.Entry{
 					{Index: 1206, Term: 3, Kind: "prepare", ID: fakeID, From: "7", To: "2007", Amount: "5", Outcome: "yes", TimeNs: 1e18},
 					{Index: 1207, Position: 1, Term: 3, Kind: "commit", ID: fakeID, From: "7", To: "2007", Amount: "5", Outcome: "committed", TimeNs: 1e18 + 1e6},
 				}
 			}
+			if b.scenario == "minority" && s.ID == 1 {
+				sd.Up, sd.Note = false, "no older rows: server 1 of C1 does not answer"
+			}
 			v.Servers = append(v.Servers, sd)
 		}
 	}
-	_ = q
 	return v, nil
 }
 

@@ -5,18 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"strconv"
 
 	"go.etcd.io/raft/v3"
 
 	"raftbank/internal/api"
 	"raftbank/internal/ledger"
-	"raftbank/internal/shard"
 	"raftbank/internal/wire"
 )
-
-// maxRows bounds the rows of one datastore reply, so that it fits a frame.
-const maxRows = 20_000
 
 // maxInDoubt bounds the transfers of one in-doubt reply.
 const maxInDoubt = 10_000
@@ -112,106 +107,6 @@ func (r *Replica) countersMap() map[string]uint64 {
 }
 
 func hashText(h uint64) string { return fmt.Sprintf("%016x", h) }
-
-func (r *Replica) datastore(q *api.DatastoreQuery) (api.ServerDatastore, error) {
-	d := api.ServerDatastore{
-		Server: int(r.options.Server), Shard: int(r.options.Shard), Cluster: r.options.Shard.String(),
-		Up: true, Entries: []api.Entry{},
-	}
-	match, err := matcher(q)
-	if err != nil {
-		return d, err
-	}
-	limit := q.Limit
-	if limit <= 0 || limit > maxRows {
-		limit = maxRows
-	}
-	end := r.state.RowCount()
-	if q.Before > 0 {
-		end = min(end, q.Before)
-	}
-	const page = 1024
-	for end > 0 {
-		from := end - min(end, page)
-		rows := r.state.Rows(from, int(end-from))
-		for i := len(rows) - 1; i >= 0; i-- {
-			row := &rows[i]
-			if row.Index < q.From {
-				from = 0 // rows are in index order: the rest is older
-				break
-			}
-			if !match(row) {
-				continue
-			}
-			d.Total++
-			d.FirstIndex = row.Index
-			if len(d.Entries) < limit {
-				d.Entries = append(d.Entries, entryOf(row))
-			}
-		}
-		end = from
-	}
-	d.Truncated = d.Total - uint64(len(d.Entries))
-	for i, j := 0, len(d.Entries)-1; i < j; i, j = i+1, j-1 {
-		d.Entries[i], d.Entries[j] = d.Entries[j], d.Entries[i]
-	}
-	return d, nil
-}
-
-// matcher compiles a query's id and account.
-func matcher(q *api.DatastoreQuery) (func(*ledger.Row) bool, error) {
-	var id ledger.TransferID
-	if q.ID != "" {
-		var err error
-		if id, err = ledger.ParseTransferID(q.ID); err != nil {
-			return nil, err
-		}
-	}
-	var account shard.Account
-	if q.Account != "" {
-		n, err := strconv.ParseUint(q.Account, 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("account %q is not a number", q.Account)
-		}
-		account = shard.Account(n)
-	}
-	return func(row *ledger.Row) bool {
-		return (q.ID == "" || row.Record.ID == id) &&
-			(q.Account == "" || row.Record.Debit == account || row.Record.Credit == account)
-	}, nil
-}
-
-func entryOf(row *ledger.Row) api.Entry {
-	e := api.Entry{
-		Row: row.Position, Index: row.Index, Position: row.Item, Term: row.Term, Kind: row.Kind.String(),
-		TimeNs: row.TimeNs, Outcome: rowOutcome(row),
-	}
-	if row.Kind != ledger.RowGenesis {
-		e.ID = row.Record.ID.String()
-	}
-	if row.Kind != ledger.RowTombstone {
-		e.From, e.To, e.Amount = row.Record.Debit.String(), row.Record.Credit.String(), row.Record.Amount.String()
-	}
-	if row.Kind == ledger.RowGenesis {
-		e.To = "all"
-	}
-	if row.Reason != ledger.ReasonNone {
-		e.Reason = row.Reason.String()
-	}
-	return e
-}
-
-func rowOutcome(row *ledger.Row) string {
-	switch {
-	case row.Kind == ledger.RowPrepare && row.State == ledger.Prepared:
-		return "yes"
-	case row.Kind == ledger.RowPrepare:
-		return "no"
-	case row.State == ledger.Committed:
-		return "committed"
-	}
-	return "aborted"
-}
 
 func (r *Replica) explain(q *api.ExplainQuery) (api.ServerExplain, error) {
 	id, err := ledger.ParseTransferID(q.ID)
