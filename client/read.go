@@ -76,6 +76,7 @@ func accountBalance(w *wire.Balance, r *session.Result) AccountBalance {
 	}
 	return AccountBalance{
 		Account: w.Account, Exists: w.Exists, Balance: a.Balance().String(), Available: a.Spendable(),
+		In: w.CreditsPosted, Out: w.DebitsPosted,
 		PendingIn: w.CreditsPending, PendingOut: w.DebitsPending,
 		Server: r.Server, Role: roleText(r.Reply.Role), Term: r.Reply.Term, Applied: r.Reply.Applied,
 	}

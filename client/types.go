@@ -151,6 +151,7 @@ type AccountBalance struct {
 	Account    Account
 	Exists     bool
 	Balance    string // credits posted - debits posted; may be negative within a credit line
+	In, Out    Amount // credits and debits posted so far, the opening included; they never become less
 	Available  Amount
 	PendingIn  Amount
 	PendingOut Amount

@@ -35,3 +35,61 @@ type Config struct {
 	Total          string          `json:"total"` // what GENESIS opens
 	Clusters       []ConfigCluster `json:"clusters"`
 }
+
+// Linearizability is the answer of check linearizability. OK is null if nothing could be said.
+type Linearizability struct {
+	OK         *bool           `json:"ok"`
+	Rounds     int             `json:"rounds"`
+	Histories  int             `json:"histories"` // one per account and round
+	Reads      int             `json:"reads"`
+	Transfers  int             `json:"transfers"`
+	Outcomes   map[string]int  `json:"outcomes"` // of transfers, unknown ones as they were settled
+	Failed     int             `json:"failed"`   // reads without an answer
+	ElapsedMs  int64           `json:"elapsed_ms"`
+	Accounts   []LinearAccount `json:"accounts"`
+	Note       string          `json:"note,omitempty"`
+	Violation  *LinearFinding  `json:"violation,omitempty"`
+	NotMoved   []Moved         `json:"not_returned"` // what could not be given back
+	Record     string          `json:"record,omitempty"`
+	Visualized string          `json:"visualize,omitempty"`
+	Error      *Error          `json:"error,omitempty"`
+}
+
+// LinearAccount is one account's part of the check.
+type LinearAccount struct {
+	Account   string `json:"account"`
+	Cluster   string `json:"cluster,omitempty"`
+	Histories int    `json:"histories"`
+	Reads     int    `json:"reads"`
+	Transfers int    `json:"transfers"` // that may have been applied
+	Open      int    `json:"open"`      // of them: outcome unknown to the end
+	Left      int    `json:"left_out"`  // operations beyond the bounds of the search
+	OK        *bool  `json:"ok"`
+}
+
+// LinearFinding is a history that no order explains.
+type LinearFinding struct {
+	Account  string     `json:"account"`
+	Round    int        `json:"round"`
+	In       string     `json:"in"` // at the opening of the round
+	Out      string     `json:"out"`
+	Evidence []string   `json:"evidence"`
+	Excerpt  []LinearOp `json:"excerpt"`
+}
+
+// LinearOp is one operation of an excerpt.
+type LinearOp struct {
+	Client   int    `json:"client"`
+	Kind     string `json:"kind"` // read, transfer
+	ID       string `json:"id,omitempty"`
+	In       string `json:"in"` // seen, or added
+	Out      string `json:"out"`
+	CallUs   int64  `json:"call_us"`
+	ReturnUs *int64 `json:"return_us"` // null: nobody was told
+}
+
+// Moved is money that is still where the check has put it.
+type Moved struct {
+	Account string `json:"account"`
+	Amount  string `json:"amount"` // more than before; negative: less
+}

@@ -14,13 +14,13 @@ import (
 func newCheckCmd(a *App) *cobra.Command {
 	check := &cobra.Command{
 		Use:   "check",
-		Short: "Check the whole bank: check conservation",
+		Short: "Check the whole bank: check conservation, check linearizability",
 		Args:  cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError("unknown check %q", args[0]).hint("there is: raftbank check conservation")
+				return usageError("unknown check %q", args[0]).hint("there are: raftbank check conservation, raftbank check linearizability")
 			}
-			return usageError("missing the name of the check").hint("there is: raftbank check conservation")
+			return usageError("missing the name of the check").hint("there are: raftbank check conservation, raftbank check linearizability")
 		},
 	}
 	check.AddCommand(&cobra.Command{
@@ -34,6 +34,7 @@ func newCheckCmd(a *App) *cobra.Command {
 			return a.runCheck(cmd.Context())
 		},
 	})
+	check.AddCommand(newCheckLinearCmd(a))
 	return check
 }
 

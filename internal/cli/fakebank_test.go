@@ -18,11 +18,14 @@ import (
 type fakeBank struct {
 	topology *shard.Topology
 	// scenario is "", or what is wrong with the bank: down, minority, unknown, busy, violation,
-	// empty (nothing is known of any id).
+	// empty (nothing is known of any id), stale (strong reads show the opening), foreign (they show more than
+	// was moved, and the datastore another's transfer).
 	scenario string
 
-	mu       sync.Mutex // guards balances, seen and peak
+	mu       sync.Mutex // guards what follows, but for sent and gate
 	balances map[shard.Account]uint64
+	credited map[shard.Account]uint64 // since the opening
+	debited  map[shard.Account]uint64
 	seen     map[client.ID]client.Result
 	inFlight int
 	peak     int
@@ -32,7 +35,7 @@ type fakeBank struct {
 
 func newFakeBank(scenario string) *fakeBank {
 	return &fakeBank{topology: shard.DefaultTopology(), scenario: scenario,
-		balances: map[shard.Account]uint64{}, seen: map[client.ID]client.Result{}}
+		balances: map[shard.Account]uint64{}, credited: map[shard.Account]uint64{}, debited: map[shard.Account]uint64{}, seen: map[client.ID]client.Result{}}
 }
 
 func (b *fakeBank) Topology() *shard.Topology { return b.topology }
@@ -92,11 +95,26 @@ func (b *fakeBank) apply(t client.Transfer) client.Result {
 	}
 	b.balances[t.From] = b.balance(t.From) - t.Amount.Lo
 	b.balances[t.To] = b.balance(t.To) + t.Amount.Lo
+	b.debited[t.From] += t.Amount.Lo
+	b.credited[t.To] += t.Amount.Lo
 	return r
 }
 
-func (b *fakeBank) Balance(context.Context, client.Account) (client.AccountBalance, error) {
-	return client.AccountBalance{}, errors.New("fake bank: no Balance")
+func (b *fakeBank) Balance(_ context.Context, a client.Account) (client.AccountBalance, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	in, out := b.topology.OpeningBalance+b.credited[a], b.debited[a]
+	switch b.scenario {
+	case "down":
+		return client.AccountBalance{}, noServer(b.topology, 1)
+	case "stale":
+		in, out = b.topology.OpeningBalance, 0
+	case "foreign":
+		in++
+		b.credited[a]++
+	}
+	return client.AccountBalance{Account: a, Exists: true, Server: 1, Role: "leader", Term: 2, Applied: 1207,
+		In: ledger.Units(in), Out: ledger.Units(out)}, nil
 }
 
 func (b *fakeBank) Replicas(_ context.Context, a client.Account) (api.Balance, error) {
@@ -168,7 +186,7 @@ func (b *fakeBank) Datastore(_ context.Context, server shard.ServerID, q api.Dat
 				continue
 			}
 			sd := api.ServerDatastore{Server: int(s.ID), Shard: int(c.Shard), Cluster: c.Shard.String(), Up: b.scenario != "down"}
-			if sd.Up {
+			if sd.Up && b.scenario != "stale" {
 				sd.FirstIndex, sd.Total, sd.Truncated, sd.Next = 2, 1207, 1205, 1205
 				if q.Account != "" {
 					sd.FirstIndex, sd.Total, sd.Truncated = 1206, 2, 0

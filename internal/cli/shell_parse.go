@@ -32,7 +32,7 @@ func shellCommands() []*shellCommand {
 		{name: "Resolve", args: "ID", help: "settle a transfer whose outcome is unknown", argv: []string{"resolve"}},
 		{name: "Cancel", args: "ID", help: "make sure that a transfer is not applied", argv: []string{"cancel"}},
 		{name: "InDoubt", aliases: []string{"in-doubt"}, help: "unfinished cross-shard transfers", argv: []string{"in-doubt"}},
-		{name: "Check", help: "no money lost, no replica differs", argv: []string{"check", "conservation"}},
+		{name: "Check", args: "[linearizability]", help: "no money lost, no replica differs; or: do all reads make sense", argv: []string{"check"}},
 		{name: "Config", help: "the configuration in force", argv: []string{"config"}},
 		{name: "Version", help: "the version of this program", argv: []string{"version"}},
 		{name: "Kill", args: "N|C1", help: "kill -9 server N, or the leader of C1", fault: true},
@@ -219,7 +219,14 @@ func editDistance(a, b string) int {
 // commandLine returns the arguments of the one-shot command that the line stands for; its output
 // format is that of the session unless the line names another.
 func (l shellLine) commandLine(format Format) []string {
-	argv, args := append(slices.Clone(l.command.argv), "-o", string(format)), l.args
+	argv, args := slices.Clone(l.command.argv), l.args
+	if argv[0] == "check" {
+		if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+			args = append([]string{"conservation"}, args...)
+		}
+		argv, args = append(argv, strings.ToLower(args[0])), args[1:]
+	}
+	argv = append(argv, "-o", string(format))
 	if argv[0] == "datastore" && len(args) > 0 {
 		if _, err := strconv.Atoi(args[0]); err == nil {
 			argv, args = append(argv, "--server", args[0]), args[1:]

@@ -40,6 +40,8 @@ func TestParseShellLine(t *testing.T) {
 		{"Leaders", "status"},
 		{"Status", "status"},
 		{"check", "check conservation"},
+		{"Check Linearizability --duration 1s", "check linearizability --duration 1s"},
+		{"Check --quiet", "check conservation --quiet"},
 		{"InDoubt", "in-doubt"},
 		{"performance reset", "performance reset"},
 	} {
