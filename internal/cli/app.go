@@ -99,6 +99,13 @@ func (a *App) notef(format string, args ...any) {
 	}
 }
 
+// endLine leaves the line on which a terminal shows ^C.
+func (a *App) endLine() {
+	if isTerminal(a.Err) {
+		_, _ = fmt.Fprintln(a.Err)
+	}
+}
+
 // now tells the time.
 func (a *App) now() time.Time {
 	if a.clock != nil {
@@ -118,5 +125,13 @@ func (a *App) command(shellForm, oneShot string) string {
 	if a.InShell {
 		return shellForm
 	}
-	return "raftbank " + oneShot
+	return "raftbank " + oneShot + a.configFlag()
+}
+
+// configFlag is what a suggested command needs to speak to the same bank, with a blank before it.
+func (a *App) configFlag() string {
+	if a.ConfigPath == "" || a.ConfigPath == a.Getenv(envName("config")) {
+		return ""
+	}
+	return " --config " + shellWord(a.ConfigPath)
 }

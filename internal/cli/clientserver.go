@@ -78,6 +78,7 @@ func (a *App) runClient(ctx context.Context, c clientArgs) error {
 	if c.Serve {
 		a.notef("%s. It serves /healthz, /metrics and /performance until Ctrl-C", greeting)
 		<-ctx.Done()
+		a.endLine()
 		return nil
 	}
 	a.notef("%s. Type help for the commands", greeting)

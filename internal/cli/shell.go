@@ -192,8 +192,9 @@ func (s *shell) runTerminal(ctx context.Context) int {
 		case errors.Is(err, liner.ErrPromptAborted):
 			_, _ = fmt.Fprintln(s.app.Out, "(exit or Ctrl-D leaves)")
 			continue
-		case err != nil:
-			return exitOK // end of input, or told to end
+		case err != nil: // end of input, or told to end
+			_, _ = fmt.Fprintln(s.app.Out) // the prompt's line is left to nobody
+			return exitOK
 		}
 		if strings.TrimSpace(text) == "" {
 			continue

@@ -67,8 +67,9 @@ func parseShellLine(line string) (shellLine, error) {
 	if command == nil {
 		return shellLine{}, unknownLine(name)
 	}
-	if inner, ok := tuple(rest); ok {
-		return shellLine{command, inner}, nil
+	if inner, flags, ok := tuple(rest); ok {
+		more, err := splitWords(flags)
+		return shellLine{command, append(inner, more...)}, err
 	}
 	args, err := splitWords(rest)
 	if err != nil {
@@ -93,24 +94,23 @@ func cutName(line string) (name, rest string) {
 	return line[:end], strings.TrimSpace(line[end:])
 }
 
-// tuple reads "(a, b, c)", with a comment behind it or without.
-func tuple(s string) ([]string, bool) {
+// tuple reads "(a, b, c)"; flags are those behind it. A comment there counts for nothing.
+func tuple(s string) (parts []string, flags string, ok bool) {
 	if !strings.HasPrefix(s, "(") {
-		return nil, false
+		return nil, "", false
 	}
 	inner, after, closed := strings.Cut(s[1:], ")")
 	after = strings.TrimSpace(after)
-	if !closed || (after != "" && !isComment(after)) {
-		return nil, false
+	if !closed || (after != "" && !isComment(after) && !strings.HasPrefix(after, "-")) {
+		return nil, "", false
 	}
-	if strings.TrimSpace(inner) == "" {
-		return nil, true
+	if strings.TrimSpace(inner) != "" {
+		parts = strings.Split(inner, ",")
 	}
-	parts := strings.Split(inner, ",")
 	for i := range parts {
 		parts[i] = strings.TrimSpace(parts[i])
 	}
-	return parts, true
+	return parts, after, true
 }
 
 // splitWords splits at blanks; single or double quotes hold a word together, and an unquoted word

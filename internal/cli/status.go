@@ -47,6 +47,7 @@ func (a *App) runStatus(ctx context.Context, s statusArgs) error {
 	for {
 		err := a.statusScreen(ctx, c)
 		if ctx.Err() != nil {
+			a.endLine()
 			return nil
 		}
 		if e := asExit(err); e != nil && !e.printed {
@@ -54,6 +55,7 @@ func (a *App) runStatus(ctx context.Context, s statusArgs) error {
 		}
 		select {
 		case <-ctx.Done():
+			a.endLine()
 			return nil
 		case <-time.After(watchEvery):
 		}
