@@ -289,6 +289,37 @@ type Check struct {
 	Error    *Error       `json:"error,omitempty"`
 }
 
+// ShardAudit is one cluster's part of an audit.
+type ShardAudit struct {
+	Shard      int    `json:"shard"`
+	Cluster    string `json:"cluster"`
+	Server     int    `json:"server"` // that answered
+	Accounts   uint64 `json:"accounts"`
+	Posted     string `json:"posted"`     // sum of the balances at the cut
+	In         string `json:"in"`         // credits under way at the cut: contained, finished here after it
+	Out        string `json:"out"`        // debits, likewise
+	Unfinished int    `json:"unfinished"` // transfers whose sides In and Out are
+	Total      string `json:"total"`      // posted + in - out
+	Opened     string `json:"opened"`     // what GENESIS opened
+	CutIndex   uint64 `json:"cut_index"`  // raft index of the cut
+}
+
+// Audit is the total of the bank at one cut through all clusters' logs.
+type Audit struct {
+	OK         *bool        `json:"ok"` // null: no cut could be had
+	Epoch      uint32       `json:"epoch"`
+	Total      string       `json:"total"`
+	Expected   string       `json:"expected"`
+	Posted     string       `json:"posted"`
+	InFlight   string       `json:"in_flight"` // total - posted: money between clusters at the cut
+	Accounts   uint64       `json:"accounts"`
+	Unfinished int          `json:"unfinished"`
+	Retries    int          `json:"retries"` // numbers that proved nothing
+	DurationUs int64        `json:"duration_us"`
+	Shards     []ShardAudit `json:"shards"`
+	Error      *Error       `json:"error,omitempty"`
+}
+
 // LatencyUs summarises latencies in microseconds.
 type LatencyUs struct {
 	Mean float64 `json:"mean"`

@@ -130,6 +130,12 @@ func costBytes(m wire.Message) int {
 			n += messageBytes + itemBytes*len(m.Blocks[i].Votes)
 		}
 		return n
+	case *wire.AuditRequest:
+		n := messageBytes
+		for i := range m.Blocks {
+			n += messageBytes + itemBytes*len(m.Blocks[i].Votes)
+		}
+		return n
 	case *wire.InquireRequest:
 		return messageBytes + itemBytes*len(m.Items)
 	case *wire.StatusRequest:

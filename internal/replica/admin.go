@@ -96,6 +96,7 @@ func (r *Replica) countersMap() map[string]uint64 {
 		"poisons": c.poisons, "reads": c.reads, "deferred": c.deferred, "busy": c.busy,
 		"wrong_incarnation": c.wrongIncarnation, "bad_messages": c.badMessages, "elections": c.elections,
 		"unknown_here": c.unknownHere, "inquiries": c.inquiries,
+		"audit_barriers": c.barriers, "audit_voids": c.voids, "audit_withheld": c.withheld,
 	}
 	if r.lead.part != nil {
 		m["certificates_ignored"] = r.lead.part.Ignored
@@ -166,15 +167,9 @@ func (r *Replica) check() api.ServerCheck {
 	c := api.ServerCheck{
 		Server: int(r.options.Server), Shard: int(r.options.Shard), Up: true, Leader: r.lead.part != nil,
 		Term: st.GetTerm(), Applied: applied, Commit: st.GetCommit(), Prepared: r.state.PreparedCount(),
-		Total: r.state.Total().String(), Expected: "0", Negative: r.state.Negative(),
+		Total: r.state.Total().String(), Expected: r.opened(), Negative: r.state.Negative(),
 		Hash:   api.HashAt{Index: applied, State: hashText(r.state.Hash()), Chain: hex.EncodeToString(chain[:])},
 		Hashes: []api.HashAt{},
-	}
-	if g := r.state.Genesis(); g != nil {
-		if rng, ok := g.Map.Range(r.options.Shard); ok {
-			expected := ledger.Units(g.OpeningBalance).Big()
-			c.Expected = expected.Mul(expected, ledger.Units(rng.Len()).Big()).String()
-		}
 	}
 	const newest = 64
 	points := r.state.Hashes()

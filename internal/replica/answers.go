@@ -21,6 +21,7 @@ type answers struct {
 type answer struct {
 	replies []*wire.Reply
 	groups  []voteGroup
+	audit   bool // about an audit's course alone: never withheld
 }
 
 // voteGroup are votes that share a participant set and hence a MAC.
@@ -78,6 +79,12 @@ func (a *answers) result(c call, item uint32, res *ledger.Result) {
 	r.Results = append(r.Results, wireResult(item, res))
 }
 
+// audit answers a step of an audit.
+func (a *answers) audit(c call, res *ledger.Result) {
+	a.get(c).audit = true
+	a.result(c, 0, res)
+}
+
 func (a *answers) vote(c call, parts []shard.ID, v txn.Vote) {
 	ans := a.get(c)
 	for i := range ans.groups {
@@ -95,6 +102,10 @@ func (a *answers) close(conn uint64) { a.closed[conn] = true }
 func (r *Replica) flushAnswers() {
 	a := &r.answers
 	leader := r.leaderServer()
+	withholding := r.state.Withholding() != 0
+	if !withholding && len(r.withheld.replies) > 0 {
+		r.release()
+	}
 	for _, c := range a.order {
 		ans := a.open[c]
 		delete(a.open, c)
@@ -108,6 +119,9 @@ func (r *Replica) flushAnswers() {
 			}
 		}
 		for _, reply := range ans.replies {
+			if withholding && !ans.audit && r.withhold(c, reply) {
+				continue
+			}
 			reply.Leader = leader
 			r.out.Sends = append(r.out.Sends, Send{Server: shard.ServerID(c.server), Conn: c.conn, Message: reply})
 		}

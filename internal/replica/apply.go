@@ -96,6 +96,8 @@ func (r *Replica) follow(index uint64, c *ledger.Command, results []ledger.Resul
 					"index", index, "state", results[i].State.String(), "reason", results[i].Reason.String())
 			}
 		}
+	case ledger.CmdBarrier, ledger.CmdVoid, ledger.CmdRelease, ledger.CmdAllocate:
+		r.followAudit(index, c, results)
 	case ledger.CmdTransfer, ledger.CmdGenesis, ledger.CmdPoison, ledger.CmdCancel:
 	}
 }
@@ -140,6 +142,8 @@ func (r *Replica) deliver(c *ledger.Command, results []ledger.Result, waiters []
 			r.answerVote(w, c.Poisons[i].ID, c.Poisons[i].Digest, res, w.parts)
 		case ledger.CmdCancel:
 			r.answers.result(w.call, w.item, res)
+		case ledger.CmdBarrier, ledger.CmdVoid, ledger.CmdRelease, ledger.CmdAllocate:
+			r.deliverAudit(w, res)
 		case ledger.CmdFinish, ledger.CmdGenesis:
 		}
 	}
@@ -182,10 +186,11 @@ type deferral struct {
 	waiter waiter
 }
 
-// afterSettle is what goes on once a settlement is over: a deferral or a strong read.
+// afterSettle is what goes on once a settlement is over: a deferral, a strong read or an audit.
 type afterSettle struct {
 	deferral *deferral
 	read     *settlingRead
+	audit    *collecting
 }
 
 // deferItem settles everything pending on the debit account, then proposes once more.
@@ -221,6 +226,11 @@ func (r *Replica) settled(s txn.Settled) {
 		return
 	}
 	delete(r.settling, s.Token)
+	if after.audit != nil {
+		r.collects--
+		r.answerSnapshot(after.audit.call, after.audit.number)
+		return
+	}
 	r.deferred--
 	if planted.On(planted.DeferralLost) {
 		return
@@ -239,14 +249,19 @@ func (r *Replica) settled(s txn.Settled) {
 func (r *Replica) dropSettling() {
 	for _, token := range sortedTokens(r.settling) {
 		after := r.settling[token]
-		if after.read != nil {
-			r.answers.status(after.read.op.call, wire.StatusNotLeader, "")
-		} else {
-			r.answers.status(after.deferral.waiter.call, wire.StatusNotLeader, "")
+		c := call{}
+		switch {
+		case after.read != nil:
+			c = after.read.op.call
+		case after.audit != nil:
+			c = after.audit.call
+		default:
+			c = after.deferral.waiter.call
 		}
+		r.answers.status(c, wire.StatusNotLeader, "")
 	}
 	clear(r.settling)
-	r.deferred = 0
+	r.deferred, r.collects = 0, 0
 }
 
 // drainParticipant turns the participant's effects into proposals, messages and answers.

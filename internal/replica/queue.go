@@ -75,6 +75,7 @@ func (q *queue) add(c ledger.Command, waiters []waiter, bytes, limit int) {
 		last.Finishes = append(last.Finishes, c.Finishes...)
 		last.Poisons = append(last.Poisons, c.Poisons...)
 		last.Cancels = append(last.Cancels, c.Cancels...)
+		last.Numbers = append(last.Numbers, c.Numbers...)
 		return
 	}
 	p.commands = append(p.commands, c)

@@ -20,6 +20,7 @@ const (
 	readInquire          // NONE of a plain inquiry
 	readStatus
 	readSuspect // own YES without a trace: lost data, or only behind?
+	readAudit   // CONFIRM and COLLECT
 )
 
 // readOp waits for a read point.
@@ -31,6 +32,7 @@ type readOp struct {
 	inquired []txn.Inquiry   // readInquire, parallel to items
 	ids      []ledger.TransferID
 	suspect  txn.Suspect
+	audit    *wire.AuditRequest // readAudit
 }
 
 // readBatch shares one ReadIndex round.
@@ -185,6 +187,8 @@ func (r *Replica) serveRead(op *readOp) {
 		}
 	case readSuspect:
 		r.judgeSuspect(op.suspect)
+	case readAudit:
+		r.readAuditStep(op.call, op.audit)
 	default:
 		panic("unreachable: read kind")
 	}

@@ -35,6 +35,7 @@ type Limits struct {
 	Reads         int // waiting reads and inquiries, those that settle included, default 100,000; above: BUSY
 	Deferred      int // deferred transfers, default 100,000; above: BUSY
 	EntryBytes    int // a proposal is closed at this size, default 1 MiB
+	WithheldBytes int // replies withheld for an audit, default 32 MiB; above: BUSY, and the leader gives the audit up
 }
 
 func (l Limits) withDefaults() Limits {
@@ -48,6 +49,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Reads, 100_000)
 	def(&l.Deferred, 100_000)
 	def(&l.EntryBytes, 1<<20)
+	def(&l.WithheldBytes, 32<<20)
 	return l
 }
 
@@ -130,6 +132,8 @@ type Replica struct {
 	queue    queue
 	reads    reads
 	answers  answers
+	withheld withheld
+	collects int // audits being settled
 	peers    peerMemory
 	settling map[uint64]afterSettle
 	deferred int // those of settling that are deferrals
@@ -144,12 +148,15 @@ type Replica struct {
 type leadership struct {
 	term uint64
 	part *txn.Participant // nil: not leading
+	// patience is with the audit that runs.
+	patience patience
 }
 
 // counters are monotonic since the start of the process.
 type counters struct {
 	proposals, transfers, prepares, finishes, poisons, reads, deferred     uint64
 	busy, wrongIncarnation, badMessages, elections, unknownHere, inquiries uint64
+	barriers, voids, withheld                                              uint64
 }
 
 // New returns a replica over a log, with nothing applied: committed entries come out of its first
@@ -210,6 +217,7 @@ func (r *Replica) Tick() {
 	if r.lead.part != nil {
 		r.lead.part.Tick()
 	}
+	r.losePatience()
 	r.retryReads()
 	if r.alarm != "" && r.now%alarmEveryTicks == 0 {
 		r.tellAlarm()
@@ -308,4 +316,7 @@ func (r *Replica) fatal(err error) {
 }
 
 // CloseConn forgets a client's connection: answers to it are dropped.
-func (r *Replica) CloseConn(conn uint64) { r.answers.close(conn) }
+func (r *Replica) CloseConn(conn uint64) {
+	r.answers.close(conn)
+	r.withheld.close(conn)
+}

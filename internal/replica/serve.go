@@ -50,6 +50,8 @@ func (r *Replica) StepClient(conn uint64, m wire.Message) {
 		r.with(conn, &m.Header, func(c call) { r.cancel(c, m) })
 	case *wire.BalanceRequest:
 		r.with(conn, &m.Header, func(c call) { r.balances(c, m) })
+	case *wire.AuditRequest:
+		r.with(conn, &m.Header, func(c call) { r.audit(c, m) })
 	case *wire.AdminRequest:
 		r.admin(call{conn: conn, request: m.Request}, m)
 	default:
@@ -76,6 +78,8 @@ func (r *Replica) admit(c call, h *wire.Header) bool {
 		applied, _ := r.state.Applied()
 		r.answers.status(c, wire.StatusNotReady, fmt.Sprintf("server %s is replaying its log: %d of %d entries",
 			r.options.Server, applied, r.startCommit))
+	case r.withheld.bytes > r.options.Limits.WithheldBytes:
+		r.busy(c, "too many answers wait for an audit to end")
 	default:
 		return true
 	}

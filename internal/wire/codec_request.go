@@ -172,6 +172,22 @@ func (m *BalanceRequest) decode(r *reader) {
 }
 
 // Type implements Message.
+func (*AuditRequest) Type() Type { return TypeAudit }
+
+// AppendTo implements Message.
+func (m *AuditRequest) AppendTo(b []byte) []byte {
+	b = append(m.Header.appendTo(b), byte(m.Step))
+	return appendBlocks(appendU32(b, m.Number), m.Blocks)
+}
+
+func (m *AuditRequest) decode(r *reader) {
+	m.Header.decodeFrom(r)
+	m.Step = AuditStep(r.u8())
+	m.Number = r.u32()
+	m.Blocks = r.blocks()
+}
+
+// Type implements Message.
 func (*AdminRequest) Type() Type { return TypeAdmin }
 
 // AppendTo implements Message.
@@ -201,6 +217,8 @@ func HeaderOf(m Message) *Header {
 	case *CancelRequest:
 		return &m.Header
 	case *BalanceRequest:
+		return &m.Header
+	case *AuditRequest:
 		return &m.Header
 	case *AdminRequest:
 		return &m.Header

@@ -25,6 +25,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite testdata/golden.txt (a change
 var allTypes = []Type{
 	TypeHello, TypeHelloReply, TypeRaft, TypeProbe, TypeProbeReply, TypeProof,
 	TypeTransfer, TypePrepare, TypeFinish, TypeInquire, TypeStatus, TypeCancel, TypeBalance, TypeAdmin, TypeReply,
+	TypeAudit,
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -44,6 +45,7 @@ func TestRoundTrip(t *testing.T) {
 		TypeBalance:    draw[BalanceRequest],
 		TypeAdmin:      draw[AdminRequest],
 		TypeReply:      draw[Reply],
+		TypeAudit:      draw[AuditRequest],
 	}
 	for _, typ := range allTypes {
 		t.Run(typ.String(), rapid.MakeCheck(func(t *rapid.T) {

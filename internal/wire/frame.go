@@ -169,6 +169,8 @@ func empty(typ Type) decoder {
 		return &BalanceRequest{}
 	case TypeAdmin:
 		return &AdminRequest{}
+	case TypeAudit:
+		return &AuditRequest{}
 	case TypeReply:
 		return &Reply{}
 	}
@@ -206,6 +208,8 @@ func (t Type) String() string {
 		return "balance"
 	case TypeAdmin:
 		return "admin"
+	case TypeAudit:
+		return "audit"
 	case TypeReply:
 		return "reply"
 	}

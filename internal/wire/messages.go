@@ -35,6 +35,7 @@ const (
 	TypeBalance    Type = 22
 	TypeAdmin      Type = 23
 	TypeReply      Type = 24
+	TypeAudit      Type = 25
 )
 
 // Message is anything that travels in a frame: pointers to the types below (*Hello, *Reply, ...).
@@ -190,6 +191,27 @@ type BalanceRequest struct {
 	Header
 	Strong   bool
 	Accounts []shard.Account
+}
+
+// AuditStep is what an AuditRequest asks for (docs/PROTOCOL.md, section 9).
+type AuditStep uint8
+
+// Steps of an audit, in their order. Void is sent instead of the last two if one shard did not confirm.
+const (
+	AuditAllocate AuditStep = 1 // the first shard: a number, certified
+	AuditBarrier  AuditStep = 2 // cut the log at the number and withhold
+	AuditConfirm  AuditStep = 3 // linearizably: does the shard still withhold for the number?
+	AuditRelease  AuditStep = 4 // all have confirmed: stop withholding
+	AuditCollect  AuditStep = 5 // the shard's part of the snapshot: Reply.Body is an api.ShardAudit
+	AuditVoid     AuditStep = 6 // stop withholding: the audit proves nothing
+)
+
+// AuditRequest asks a shard's leader for one step of an audit. The reply has one result.
+type AuditRequest struct {
+	Header
+	Step   AuditStep
+	Number uint32
+	Blocks []txn.Block // AuditBarrier: the first shard's certificate of the number
 }
 
 // AdminRequest asks one server something rare; Body and the reply's Body are JSON of the types in
