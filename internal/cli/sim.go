@@ -11,8 +11,10 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +27,9 @@ import (
 // simWorkerFlag makes the command a worker: seeds on its input, one report per line on its output.
 const simWorkerFlag = "worker"
 
+// simGCPercent lets a worker's heap grow to a multiple: a simulated bank is small and makes much garbage.
+const simGCPercent = 800
+
 // simArgs are the flags of sim.
 type simArgs struct {
 	Seed     uint64
@@ -32,6 +37,7 @@ type simArgs struct {
 	Seeds    int
 	Options  sim.Options // without the seed
 	Trace    bool
+	Twice    bool
 	Worker   bool
 }
 
@@ -46,6 +52,15 @@ type simResult struct {
 	NeverReached   []string      `json:"never_reached"`
 }
 
+// simFaultNames lists the kinds of faults, one a line.
+func simFaultNames() string {
+	var lines []string
+	for _, f := range sim.Faults() {
+		lines = append(lines, fmt.Sprintf("  %-12s %s", f.Name, f.What))
+	}
+	return strings.Join(lines, "\n")
+}
+
 func newSimCmd(a *App) *cobra.Command {
 	p := simArgs{Seeds: 10}
 	duration := 60 * time.Second
@@ -55,7 +70,7 @@ func newSimCmd(a *App) *cobra.Command {
 		Long: "Simulate whole banks in one deterministic goroutine each: servers, clients, network, disks and clocks,\n" +
 			"with faults drawn from the seed. The code under test is the code that the server runs. The same seed\n" +
 			"gives the same run. Without --seed one is drawn and printed; without sizes they are drawn too.\n" +
-			"Exit 0: every check held in every run; 7: one did not.",
+			"Exit 0: every check held in every run; 7: one did not.\n\nFaults:\n" + simFaultNames(),
 		Args:        arguments(0, 0),
 		Annotations: map[string]string{needsNoConfig: ""},
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -70,8 +85,11 @@ func newSimCmd(a *App) *cobra.Command {
 	f.IntVar(&p.Options.Shards, "shards", 0, "number of shards (default: drawn from the seed)")
 	f.IntVar(&p.Options.Replicas, "replicas", 0, "replicas per shard: 1, 3 or 5 (default: drawn from the seed)")
 	f.IntVar(&p.Options.Clients, "clients", 0, "number of clients (default: drawn from the seed)")
+	f.StringSliceVar(&p.Options.Faults, "faults", nil, "kinds of faults, separated by commas (default: all, drawn from the seed)")
+	f.StringSliceVar(&p.Options.Checkers, "checkers", nil, "checkers that look, separated by commas (default: all)")
 	f.DurationVar(&duration, "duration", duration, "simulated time under faults")
 	f.BoolVar(&p.Trace, "trace", false, "print what happens: time, actor, message, state change")
+	f.BoolVar(&p.Twice, "twice", false, "run every seed twice in one process and once in another, and compare the trace hashes")
 	f.BoolVar(&p.Worker, simWorkerFlag, false, "run the seeds on standard input")
 	if err := f.MarkHidden(simWorkerFlag); err != nil {
 		panic(err) // the flag is defined above
@@ -111,7 +129,11 @@ func (a *App) runSim(ctx context.Context, p simArgs) error {
 			_ = bar.Add(1) // a bar that cannot be drawn must not stop the run
 		}
 	}
-	if err := a.simSeeds(ctx, p, collect); err != nil {
+	run := a.simSeeds
+	if p.Twice {
+		run = a.simTwice
+	}
+	if err := run(ctx, p, collect); err != nil {
 		return err
 	}
 	slices.SortFunc(v.Failures, func(a, b *sim.Report) int {
@@ -217,7 +239,8 @@ func (a *App) simProcess(ctx context.Context, p simArgs, seeds <-chan uint64, re
 	}
 	cmd := exec.CommandContext(ctx, exe, "sim", "--"+simWorkerFlag,
 		"--shards", strconv.Itoa(p.Options.Shards), "--replicas", strconv.Itoa(p.Options.Replicas),
-		"--clients", strconv.Itoa(p.Options.Clients), "--duration", fmt.Sprintf("%dms", p.Options.DurationMs))
+		"--clients", strconv.Itoa(p.Options.Clients), "--duration", fmt.Sprintf("%dms", p.Options.DurationMs),
+		"--faults", strings.Join(p.Options.Faults, ","), "--checkers", strings.Join(p.Options.Checkers, ","))
 	cmd.Stderr = a.Err
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -231,15 +254,24 @@ func (a *App) simProcess(ctx context.Context, p simArgs, seeds <-chan uint64, re
 		return failure(codeInternal, "start a worker: %v", err)
 	}
 	decoder := json.NewDecoder(out)
+	times := 1
+	if p.Twice {
+		times = 2
+	}
 	for seed := range seeds {
-		var r sim.Report
-		if _, err = fmt.Fprintln(in, seed); err == nil {
-			err = decoder.Decode(&r)
+		for range times {
+			var r sim.Report
+			if _, err = fmt.Fprintln(in, seed); err == nil {
+				err = decoder.Decode(&r)
+			}
+			if err != nil {
+				break
+			}
+			reports <- &r
 		}
 		if err != nil {
 			break
 		}
-		reports <- &r
 	}
 	closed := in.Close()
 	waited := cmd.Wait()
@@ -256,6 +288,7 @@ func (a *App) simProcess(ctx context.Context, p simArgs, seeds <-chan uint64, re
 
 // simWorker is a worker process: it runs the seeds on its input one after the other.
 func (a *App) simWorker(ctx context.Context, p simArgs) error {
+	debug.SetGCPercent(simGCPercent)
 	lines := bufio.NewScanner(a.In)
 	out := json.NewEncoder(a.Out)
 	for lines.Scan() && ctx.Err() == nil {
@@ -281,6 +314,7 @@ func (a *App) simTables(w io.Writer, v *simResult) {
 		}
 	}
 	each("fault", v.Totals.Faults)
+	each("recovery", v.Totals.Recoveries)
 	each("transfer", v.Totals.Outcomes)
 	each("check", v.Totals.Checked)
 	row("bank", "elections", int(v.Totals.Elections))

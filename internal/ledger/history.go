@@ -21,8 +21,9 @@ type Index interface {
 	Put(id TransferID, position uint64)
 }
 
-// chunkRows is how many rows the history in memory allocates at once: it never copies rows to grow.
-const chunkRows = 1 << 12
+// chunkRows is how many rows the history in memory allocates at once: it never copies rows to grow. A
+// chunk of 256 is some 60 KiB, which a simulated server that starts for a moment can afford.
+const chunkRows = 1 << 8
 
 // memoryHistory keeps every row in memory.
 type memoryHistory struct {

@@ -20,6 +20,8 @@ type checker struct {
 	expected *big.Int
 	reads    []*readFact
 	refusals refusals
+	// acks is when each client was first told of a commit.
+	acks map[int]map[*content]int64
 }
 
 // shardTruth is a shard's committed log, applied once more on a state of its own that never crashes, and
@@ -32,6 +34,11 @@ type shardTruth struct {
 	rows    uint64     // of history that the model has seen
 	model   map[shard.Account]*modelAccount
 	leaders map[uint64]shard.ServerID // by term
+	ref     *refShard
+	ended   map[ledger.TransferID]ledger.TransferState // the newest row of each id
+	voted   map[ledger.TransferID]uint64               // the index of its first row
+	// appliedAt is when an index was first applied anywhere.
+	appliedAt []int64
 }
 
 // modelAccount is an account by the naive model.
@@ -47,13 +54,15 @@ type point struct {
 }
 
 func newChecker(w *world) *checker {
-	k := &checker{w: w, expected: w.topology.Total(), refusals: refusals{
+	k := &checker{w: w, expected: w.topology.Total(), acks: map[int]map[*content]int64{}, refusals: refusals{
 		series: map[shard.Account][]spendable{}, effect: map[*content]effect{},
 	}}
 	for _, c := range w.topology.Clusters {
 		t := &shardTruth{
 			id: c.Shard, state: ledger.New(c.Shard), chains: [][32]byte{{}},
 			model: map[shard.Account]*modelAccount{}, leaders: map[uint64]shard.ServerID{},
+			ref: newRefShard(c.Shard), ended: map[ledger.TransferID]ledger.TransferState{},
+			voted: map[ledger.TransferID]uint64{}, appliedAt: []int64{0},
 		}
 		for a := c.Range.First; a <= c.Range.Last; a++ {
 			t.model[a] = &modelAccount{in: new(big.Int), out: new(big.Int), reserved: new(big.Int), incoming: new(big.Int)}
@@ -75,7 +84,7 @@ func (k *checker) observe(s *server) {
 	}
 	entries, err := s.log.Entries(s.checked+1, applied+1, math.MaxUint64)
 	if err != nil || uint64(len(entries)) != applied-s.checked {
-		k.w.fail("applied entries are in the log", "%s applied %d, but its log gives %d entries after %d: %v",
+		k.w.fail(CheckLog, "%s applied %d, but its log gives %d entries after %d: %v",
 			s.name(), applied, len(entries), s.checked, err)
 		return
 	}
@@ -98,7 +107,7 @@ func (k *checker) oneLeaderPerTerm(t *shardTruth, s *server) {
 	}
 	term := s.machine.Term()
 	if other, ok := t.leaders[term]; ok && other != s.id {
-		k.w.fail("one leader per term", "servers %s and %s both lead %s in term %d", other, s.id, t.id, term)
+		k.w.fail(CheckLeader, "servers %s and %s both lead %s in term %d", other, s.id, t.id, term)
 	}
 	if _, ok := t.leaders[term]; !ok {
 		t.leaders[term] = s.id
@@ -109,11 +118,11 @@ func (k *checker) oneLeaderPerTerm(t *shardTruth, s *server) {
 
 // committed: entries of one index are the same on every replica, for ever.
 func (k *checker) committed(t *shardTruth, s *server, e *raftpb.Entry) {
-	k.w.report.Checked["committed entries are immutable"]++
+	k.looked(CheckLog)
 	if i := e.GetIndex(); i <= uint64(len(t.entries)) {
 		first := t.entries[i-1]
 		if first.GetTerm() != e.GetTerm() || first.GetType() != e.GetType() || !bytes.Equal(first.GetData(), e.GetData()) {
-			k.w.fail("committed entries are immutable", "%s applied entry %d of %s with term %d, but it was committed with term %d",
+			k.w.fail(CheckLog, "%s applied entry %d of %s with term %d, but it was committed with term %d",
 				s.name(), i, t.id, e.GetTerm(), first.GetTerm())
 		}
 		return
@@ -123,18 +132,20 @@ func (k *checker) committed(t *shardTruth, s *server, e *raftpb.Entry) {
 
 // equalStates: replicas at one index have the same state and the same history.
 func (k *checker) equalStates(t *shardTruth, s *server, applied uint64) {
-	k.w.report.Checked["equal state at equal index"]++
+	k.looked(CheckHash)
+	k.looked(CheckChain)
 	if _, sum := s.machine.State().Chain(); sum != t.chains[applied] {
-		k.w.fail("equal state at equal index", "%s at index %d of %s differs from the replica that applied it first", s.name(), applied, t.id)
+		k.w.fail(CheckChain, "%s at index %d of %s differs from the replica that applied it first", s.name(), applied, t.id)
 	}
 	if a, _ := t.state.Applied(); a == applied && s.machine.State().Hash() != t.state.Hash() {
-		k.w.fail("equal state at equal index", "%s at index %d of %s has other balances", s.name(), applied, t.id)
+		k.w.fail(CheckHash, "%s at index %d of %s has other balances", s.name(), applied, t.id)
 	}
 }
 
 // apply takes an entry that was applied for the first time anywhere.
 func (k *checker) apply(t *shardTruth, e *raftpb.Entry) {
 	t.entries = append(t.entries, e)
+	t.appliedAt = append(t.appliedAt, k.w.now)
 	k.w.report.Entries++
 	k.w.note('e', uint64(t.id), e.GetIndex(), e.GetData())
 	if e.GetType() != raftpb.EntryNormal || len(e.GetData()) == 0 {
@@ -142,17 +153,22 @@ func (k *checker) apply(t *shardTruth, e *raftpb.Entry) {
 	} else {
 		entry, err := ledger.DecodeEntry(e.GetData())
 		if err != nil {
-			k.w.fail("committed entries can be read", "entry %d of %s: %v", e.GetIndex(), t.id, err)
+			k.w.fail(CheckLog, "entry %d of %s: %v", e.GetIndex(), t.id, err)
 			return
 		}
 		results := t.state.Apply(e.GetIndex(), e.GetTerm(), entry)
 		k.storyOf(t, e, entry, results)
+		k.answersAsModelled(t, e.GetIndex(), entry, results)
 	}
 	_, sum := t.state.Chain()
 	t.chains = append(t.chains, sum)
 	rows := t.state.Rows(t.rows, int(t.state.RowCount()-t.rows))
 	t.rows += uint64(len(rows))
 	for i := range rows {
+		k.postedOnce(t, &rows[i])
+		if _, known := t.voted[rows[i].Record.ID]; !known {
+			t.voted[rows[i].Record.ID] = rows[i].Index
+		}
 		k.row(t, &rows[i])
 		// In this order: a refusal does not justify itself.
 		k.refusalIsJustified(t, &rows[i])
@@ -294,10 +310,10 @@ func (t *shardTruth) stateOf(c *content) ledger.TransferState {
 
 // commitIsLegal: a shard commits only when every participant has voted yes (atomicity).
 func (k *checker) commitIsLegal(t *shardTruth, r *ledger.Row) {
-	k.w.report.Checked["atomicity"]++
+	k.looked(CheckAtomicity)
 	k.others(t, r, func(o *shardTruth, state ledger.TransferState) {
 		if state != ledger.Prepared && state != ledger.Committed {
-			k.w.fail("atomicity", "%s commits %s, but at %s it is %s", t.id, r.Record.ID, o.id, state)
+			k.w.fail(CheckAtomicity, "%s commits %s, but at %s it is %s", t.id, r.Record.ID, o.id, state)
 		}
 	})
 }
@@ -305,49 +321,32 @@ func (k *checker) commitIsLegal(t *shardTruth, r *ledger.Row) {
 // abortIsLegal: a shard that enters A never stands beside one in C; and one that leaves P does so only
 // because another participant aborted.
 func (k *checker) abortIsLegal(t *shardTruth, r *ledger.Row) {
-	k.w.report.Checked["atomicity"]++
+	k.looked(CheckAtomicity)
 	aborted := false
 	k.others(t, r, func(o *shardTruth, state ledger.TransferState) {
 		aborted = aborted || state == ledger.Aborted
 		if state == ledger.Committed {
-			k.w.fail("atomicity", "%s aborts %s, but at %s it is committed", t.id, r.Record.ID, o.id)
+			k.w.fail(CheckAtomicity, "%s aborts %s, but at %s it is committed", t.id, r.Record.ID, o.id)
 		}
 	})
 	if r.Kind == ledger.RowAbort && !aborted {
-		k.w.fail("atomicity", "%s aborts %s, for which it had voted yes, though nobody voted no", t.id, r.Record.ID)
+		k.w.fail(CheckAtomicity, "%s aborts %s, for which it had voted yes, though nobody voted no", t.id, r.Record.ID)
 	}
 }
 
 // noOverdraft: nobody's balance, less what is reserved, is below its floor.
 func (k *checker) noOverdraft(t *shardTruth) {
-	k.w.report.Checked["no overdraft"]++
+	k.looked(CheckFloor)
 	if n := t.state.Negative(); n != 0 {
-		k.w.fail("no overdraft", "%d accounts of %s are below their floor", n, t.id)
+		k.w.fail(CheckFloor, "%d accounts of %s are below their floor", n, t.id)
 	}
 	left := new(big.Int)
 	for a := range t.model { // order does not show, but in the text of a failure
 		m := t.model[a]
 		left.Sub(m.in, m.out)
 		if left.Sub(left, m.reserved).Sign() < 0 {
-			k.w.fail("no overdraft", "account %d of %s can spend %s", a, t.id, left)
+			k.w.fail(CheckFloor, "account %d of %s can spend %s", a, t.id, left)
 		}
-	}
-}
-
-// conservation: while nothing is prepared anywhere, the bank holds what it was opened with.
-func (k *checker) conservation() {
-	sum := new(big.Int)
-	for _, t := range k.shards {
-		if t.state.Genesis() == nil || t.state.PreparedCount() != 0 {
-			return
-		}
-		sum.Add(sum, t.state.Total())
-	}
-	// A transfer may be finished at one shard and not yet be prepared at no other: then the other is
-	// prepared still, and we did not come here.
-	k.w.report.Checked["conservation"]++
-	if sum.Cmp(k.expected) != 0 {
-		k.w.fail("conservation", "the bank holds %s with nothing prepared, and was opened with %s", sum, k.expected)
 	}
 }
 
@@ -361,9 +360,9 @@ func (k *checker) told(c *content, d txn.Decision, by string) {
 	default:
 		return
 	}
-	k.w.report.Checked["same outcome to every asker"]++
+	k.looked(CheckAgreement)
 	if c.told != txn.Undecided && c.told != d {
-		k.w.fail("same outcome to every asker", "%s: %s was told %s, %s is told %s", c.record.ID, c.toldBy, c.told, by, d)
+		k.w.fail(CheckAgreement, "%s: %s was told %s, %s is told %s", c.record.ID, c.toldBy, c.told, by, d)
 	}
 	if c.told == txn.Undecided {
 		c.told, c.toldBy, c.toldAt = d, by, k.w.now

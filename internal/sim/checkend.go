@@ -60,23 +60,25 @@ func (k *checker) atEnd() {
 		k.outcomeStands(c)
 	}
 	k.readsAreRight()
+	k.sessionsAreRight()
+	k.accountsAreLinear()
 }
 
 // modelAgrees: the ledger's accounts are what the naive model says, and nothing is reserved.
 func (k *checker) modelAgrees() {
 	for _, t := range k.shards {
 		for _, a := range k.w.load.accounts {
-			m := t.model[a]
+			m := t.ref.accounts[a]
 			if m == nil {
 				continue
 			}
-			k.w.report.Checked["reservations are zero at the end"]++
+			k.looked(CheckReservations)
 			got, _ := t.state.Account(a)
 			if m.reserved.Sign() != 0 || m.incoming.Sign() != 0 || !got.DebitsPending.IsZero() || !got.CreditsPending.IsZero() {
-				k.w.fail("reservations are zero at the end", "account %d: reserved %s, incoming %s", a, got.DebitsPending, got.CreditsPending)
+				k.w.fail(CheckReservations, "account %d: reserved %s, incoming %s", a, got.DebitsPending, got.CreditsPending)
 			}
 			if got.CreditsPosted != amountOf(m.in) || got.DebitsPosted != amountOf(m.out) {
-				k.w.fail("ledger agrees with the model", "account %d: +%s -%s, the model says +%s -%s",
+				k.w.fail(CheckModel, "account %d: +%s -%s, the model says +%s -%s",
 					a, got.CreditsPosted, got.DebitsPosted, m.in, m.out)
 			}
 		}
@@ -86,21 +88,24 @@ func (k *checker) modelAgrees() {
 // outcomeStands: what was acknowledged is committed everywhere, what was reported as failed nowhere, and a
 // transfer is whole.
 func (k *checker) outcomeStands(c *content) {
-	committed := 0
+	committed, held := 0, 0
 	for _, p := range c.parts {
+		if k.truth(p).stateOf(c) == ledger.Prepared {
+			held++ // beyond what is promised, a shard may stay unable to finish
+		}
 		if o, ok := k.truth(p).state.Lookup(c.record.ID); ok && o.State == ledger.Committed && o.HasRecord && o.Record == c.record {
 			committed++
 		}
 	}
-	k.w.report.Checked["outcomes stand at the end"]++
+	k.looked(CheckDurable)
 	switch {
-	case committed != 0 && committed != len(c.parts):
-		k.w.fail("atomicity", "%s is committed on %d of %d participants", c.record.ID, committed, len(c.parts))
-	case c.told == txn.DecidedCommitted && committed == 0:
-		k.w.fail("acknowledged implies committed", "%s was told that %s committed; it did not", c.toldBy, c.record.ID)
+	case committed != 0 && committed+held != len(c.parts):
+		k.w.fail(CheckAtomicity, "%s is committed on %d of %d participants", c.record.ID, committed, len(c.parts))
+	case c.told == txn.DecidedCommitted && committed+held != len(c.parts):
+		k.w.fail(CheckDurable, "%s was told that %s committed; it did not", c.toldBy, c.record.ID)
 	case c.told == txn.DecidedAborted && committed != 0:
-		k.w.fail("reported failure implies never applied", "%s was told that %s aborted; it is committed", c.toldBy, c.record.ID)
+		k.w.fail(CheckFailure, "%s was told that %s aborted; it is committed", c.toldBy, c.record.ID)
 	case c.unavailable && committed != 0 && c.asks == 1 && !c.copied:
-		k.w.fail("reported failure implies never applied", "%s was told to be surely not applied; it is committed", c.record.ID)
+		k.w.fail(CheckFailure, "%s was told to be surely not applied; it is committed", c.record.ID)
 	}
 }

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"sort"
+
 	"raftbank/internal/ledger"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
@@ -11,31 +13,42 @@ import (
 type readFact struct {
 	account shard.Account
 	by      string
+	client  int
 	start   int64
 	end     int64
-	applied uint64 // of the replica that answered
+	floor   uint64 // the last index that any replica had applied when the read began
+	point   uint64 // the read point that the answer names
 	in, out ledger.Amount
-	// late is what it shows beyond the sums at the index: transfers that were pending there.
-	lateIn, lateOut ledger.Amount
 }
 
 // readEnds takes the answer of a strong read.
 func (k *checker) readEnds(s *submission, by string, reply *wire.Reply) {
 	b := &reply.Balances[0]
 	k.reads = append(k.reads, &readFact{
-		account: s.account, by: by, start: s.start, end: k.w.now, applied: reply.Applied, in: b.CreditsPosted, out: b.DebitsPosted,
+		account: s.account, by: by, client: s.client, start: s.start, end: k.w.now, floor: s.floor, point: reply.Applied,
+		in: b.CreditsPosted, out: b.DebitsPosted,
 	})
 }
 
 // postedLeg is a committed transfer as one of its accounts has it.
 type postedLeg struct {
-	content *content
-	index   uint64 // at which the account's shard entered C
+	content  *content
+	credit   bool
+	voted    uint64 // at which the account's shard voted yes; an intra transfer's is that of its posting
+	index    uint64 // at which the account's shard entered C
+	postedAt int64  // when that index was first applied anywhere
 }
 
-// readsAreRight: a strong read shows the account as it was at its index, and transfers that were pending there; and it
-// shows every transfer that anybody was told to be committed, or that any finished read has shown on either
-// of its accounts, before it began (docs/PROTOCOL.md, section 7).
+// openAt says whether a leg was pending at a read's point, and posted before its answer: the answer may show
+// it or not.
+func (l *postedLeg) openAt(r *readFact) bool {
+	return l.voted <= r.point && r.point < l.index && l.postedAt <= r.end
+}
+
+// readsAreRight: a strong read shows an account's sums at its read point, and some of the transfers that were pending
+// there and have been posted since; its read point is not before anything that was applied when it began; and it
+// shows every transfer that anybody was told to be committed, or that any finished read has shown on either of
+// its accounts, before it began (docs/PROTOCOL.md, section 7).
 func (k *checker) readsAreRight() {
 	legs := k.postedLegs()
 	// known is when a transfer's commit was first known outside the servers.
@@ -45,35 +58,102 @@ func (k *checker) readsAreRight() {
 			known[c] = c.toldAt
 		}
 	}
-	for _, r := range k.reads {
-		if !k.place(r) {
+	for _, r := range k.reads { // by their ends: what a read learns of ended before it began
+		k.looked(CheckReads)
+		if r.point < r.floor {
+			k.w.fail(CheckReads, "%s read account %d at index %d, though index %d was applied before it began at %d ms",
+				r.by, r.account, r.point, r.floor, r.start/millisecond)
 			return
 		}
-		for _, l := range legs[r.account] {
-			if at, ok := known[l.content]; l.index <= r.applied && (!ok || r.end < at) {
+		if !k.explained(r, legs[r.account], nil) {
+			k.w.fail(CheckReads, "%s read +%s -%s on account %d at index %d: it holds nothing of the kind there, whatever was pending",
+				r.by, r.in, r.out, r.account, r.point)
+			return
+		}
+		must := func(c *content) bool { at, ok := known[c]; return ok && at < r.start }
+		if !k.explained(r, legs[r.account], must) {
+			k.w.fail(CheckReads, "%s read +%s -%s on account %d at index %d, %d ms: what was known to be committed before is missing",
+				r.by, r.in, r.out, r.account, r.point, r.start/millisecond)
+			return
+		}
+		for i := range legs[r.account] {
+			l := &legs[r.account][i]
+			if at, ok := known[l.content]; ok && at <= r.end {
+				continue
+			}
+			if l.index <= r.point || l.openAt(r) && !k.explainedWithout(r, legs[r.account], must, l) {
 				known[l.content] = r.end
 			}
 		}
 	}
-	for _, r := range k.reads {
-		k.w.report.Checked["strong reads are linearizable"]++
-		var in, out ledger.Amount
-		for _, l := range legs[r.account] {
-			if at, ok := known[l.content]; !ok || at >= r.start || l.index <= r.applied {
-				continue
-			}
-			if rec := &l.content.record; rec.Credit == r.account {
-				in, _ = in.Add(rec.Amount)
-			} else {
-				out, _ = out.Add(rec.Amount)
-			}
+}
+
+// explained reports whether a read's sums are those at its point plus some of the transfers that were pending
+// there, among them all that it must show; must nil: any.
+func (k *checker) explained(r *readFact, legs []postedLeg, must func(*content) bool) bool {
+	return k.explainedWithout(r, legs, must, nil)
+}
+
+// explainedWithout is explained with one leg left out.
+func (k *checker) explainedWithout(r *readFact, legs []postedLeg, must func(*content) bool, without *postedLeg) bool {
+	in, out, ok := k.sumsAt(r.account, r.point)
+	if !ok || less(r.in, in) || less(r.out, out) || r.in.Hi != in.Hi || r.out.Hi != out.Hi {
+		return false
+	}
+	var left = [2]uint64{r.out.Lo - out.Lo, r.in.Lo - in.Lo} // debits, credits
+	var free [2][]uint64
+	for i := range legs {
+		l := &legs[i]
+		side, amount := 0, l.content.record.Amount.Lo
+		if l.credit {
+			side = 1
 		}
-		if in.Cmp(r.lateIn) > 0 || out.Cmp(r.lateOut) > 0 {
-			k.w.fail("strong reads are linearizable", "%s read account %d at %d ms, at index %d, without +%s -%s, whose commit was known before",
-				r.by, r.account, r.start/millisecond, r.applied, in, out)
-			return
+		required := must != nil && must(l.content)
+		switch {
+		case l.index <= r.point: // in the sums at the point
+		case l == without || !l.openAt(r):
+			if required && l != without {
+				return false
+			}
+		case required && amount > left[side]:
+			return false
+		case required:
+			left[side] -= amount
+		default:
+			free[side] = append(free[side], amount)
 		}
 	}
+	return subsetSum(free[0], left[0]) && subsetSum(free[1], left[1])
+}
+
+// subsetSum reports whether some of the amounts add up to a sum.
+func subsetSum(amounts []uint64, sum uint64) bool {
+	total := uint64(0)
+	for _, a := range amounts {
+		total += a
+	}
+	if sum == 0 || sum >= total {
+		return sum == 0 || sum == total
+	}
+	reached := make([]bool, sum+1)
+	reached[0] = true
+	for _, a := range amounts {
+		for s := sum; s >= a && a > 0; s-- {
+			reached[s] = reached[s] || reached[s-a]
+		}
+	}
+	return reached[sum]
+}
+
+// sumsAt returns what was posted on an account up to an index.
+func (k *checker) sumsAt(a shard.Account, index uint64) (in, out ledger.Amount, ok bool) {
+	id, _ := k.w.topology.ShardOf(a)
+	points := k.truth(id).model[a].points
+	i := sort.Search(len(points), func(i int) bool { return points[i].index > index })
+	if i == 0 {
+		return in, out, false
+	}
+	return points[i-1].in, points[i-1].out, true
 }
 
 // postedLegs lists the committed transfers of every account.
@@ -85,30 +165,13 @@ func (k *checker) postedLegs() map[shard.Account][]postedLeg {
 			if !ok {
 				continue
 			}
-			if o, ok := k.truth(id).state.Lookup(c.record.ID); ok && o.State == ledger.Committed && o.Record == c.record {
-				legs[a] = append(legs[a], postedLeg{content: c, index: o.Index})
+			t := k.truth(id)
+			if o, ok := t.state.Lookup(c.record.ID); ok && o.State == ledger.Committed && o.Record == c.record {
+				legs[a] = append(legs[a], postedLeg{
+					content: c, credit: a == c.record.Credit, voted: t.voted[c.record.ID], index: o.Index, postedAt: t.appliedAt[o.Index],
+				})
 			}
 		}
 	}
 	return legs
-}
-
-// place compares a read with the account's sums at its index.
-func (k *checker) place(r *readFact) bool {
-	id, _ := k.w.topology.ShardOf(r.account)
-	var at point
-	for _, p := range k.truth(id).model[r.account].points {
-		if p.index <= r.applied {
-			at = p
-		}
-	}
-	var inOK, outOK bool
-	r.lateIn, inOK = r.in.Sub(at.in)
-	r.lateOut, outOK = r.out.Sub(at.out)
-	if !inOK || !outOK {
-		k.w.fail("strong reads are linearizable", "%s read +%s -%s on account %d, which had +%s -%s at index %d",
-			r.by, r.in, r.out, r.account, at.in, at.out, r.applied)
-		return false
-	}
-	return true
 }

@@ -91,7 +91,7 @@ func (k *checker) refusalIsJustified(t *shardTruth, r *ledger.Row) {
 	if r.State != ledger.Aborted || r.Reason != ledger.ReasonInsufficientFunds || c == nil || r.Record.Amount.Hi != 0 {
 		return
 	}
-	k.w.report.Checked["refusals are justified"]++
+	k.looked(CheckRefusal)
 	a := r.Record.Debit
 	left := r.Available // as the entry found it; the account may have changed by the entry's end
 	for _, id := range t.state.PreparedOn(a) {
@@ -105,7 +105,7 @@ func (k *checker) refusalIsJustified(t *shardTruth, r *ledger.Row) {
 		}
 	}
 	if left.Cmp(r.Record.Amount) >= 0 {
-		k.w.fail("refusals are justified", "%s was refused %s of account %d, which can spend %s by what was decided before %d ms, when it was first asked for",
+		k.w.fail(CheckRefusal, "%s was refused %s of account %d, which can spend %s by what was decided before %d ms, when it was first asked for",
 			r.Record.ID, r.Record.Amount, a, left, c.firstAsk/millisecond)
 	}
 	if least := k.leastSince(a, c.firstAsk); least >= 0 && uint64(least) >= r.Record.Amount.Lo {

@@ -21,11 +21,16 @@ type clientProc struct {
 	conns      map[shard.ServerID]*conn
 	waiting    map[session.OpID]*submission
 	flushDue   bool
-	busy       int // operations of the workload in flight
+	busy       int   // operations of the workload in flight
+	readsAt    int64 // a slow reader: when it reads again
+	// Method values, made once: they are planned all the time.
+	doTick, doFlush func()
 }
 
 func newClientProc(w *world, id int) *clientProc {
-	return &clientProc{w: w, id: id, rng: newRandom(w.o.Seed, fmt.Sprintf("client %d", id))}
+	c := &clientProc{w: w, id: id, rng: newRandom(w.o.Seed, fmt.Sprintf("client %d", id))}
+	c.doTick, c.doFlush = c.tick, c.flush
+	return c
 }
 
 func (c *clientProc) name() string { return fmt.Sprintf("client %d", c.id) }
@@ -34,12 +39,7 @@ func (c *clientProc) alive(generation uint64) bool { return c.up && c.generation
 
 // after plans something for this incarnation alone.
 func (c *clientProc) after(us int64, do func()) {
-	generation := c.generation
-	c.w.after(us, func() {
-		if c.alive(generation) {
-			do()
-		}
-	})
+	c.w.plant(us, event{do: do, client: c, generation: c.generation})
 }
 
 // start begins an incarnation; crashPoint is 0, or where it is to die (docs/PROTOCOL.md, section 11).
@@ -54,12 +54,12 @@ func (c *clientProc) start(crashPoint int) {
 	c.waiting = map[session.OpID]*submission{}
 	c.flushDue, c.busy = false, 0
 	c.w.say(c.name(), "starts, crash point %d", crashPoint)
-	c.after(c.rng.between(0, clientTickUs), c.tick)
+	c.after(c.rng.between(0, clientTickUs), c.doTick)
 	c.w.load.begin(c)
 }
 
 func (c *clientProc) tick() {
-	c.after(clientTickUs, c.tick)
+	c.after(clientTickUs, c.doTick)
 	c.engine.Tick()
 	c.flush()
 }
@@ -68,7 +68,7 @@ func (c *clientProc) tick() {
 func (c *clientProc) soon() {
 	if !c.flushDue {
 		c.flushDue = true
-		c.after(c.rng.between(0, 50), c.flush)
+		c.after(c.rng.between(0, 50), c.doFlush)
 	}
 }
 
@@ -100,7 +100,7 @@ func (c *clientProc) flush() {
 		}
 	}
 	if out.Crash {
-		c.w.report.Faults["client died at a crash point"]++
+		c.w.recovery("client died at a crash point")
 		c.die("at its crash point")
 	}
 }

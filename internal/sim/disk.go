@@ -7,7 +7,6 @@ import (
 	"maps"
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -15,11 +14,18 @@ import (
 // sectorBytes is what a disk writes whole or not at all.
 const sectorBytes = 512
 
-// errIO is what a failing disk answers.
-var errIO = errors.New("simulated input/output error")
+// What a failing disk answers.
+var (
+	errIO      = errors.New("simulated input/output error")
+	errFull    = errors.New("simulated disk is full")
+	errNoFiles = errors.New("simulated process has too many open files")
+)
 
 // crashSignal is thrown by a disk operation at which its process is to die.
-type crashSignal struct{ power bool }
+type crashSignal struct {
+	power bool
+	where string
+}
 
 // inode is a file: what its readers see, and what a power failure would make of it.
 type inode struct {
@@ -54,7 +60,9 @@ type disk struct {
 	diePower bool
 	// failSyncs makes that many of the next syncs fail.
 	failSyncs int
-	ops       uint64
+	// failReadAt and failWriteAt count down; the read or write at 0 fails. 0: never.
+	failReadAt, failWriteAt int
+	full, noFiles           bool
 }
 
 func newDisk(rng random) *disk {
@@ -63,17 +71,32 @@ func newDisk(rng random) *disk {
 
 // step is called before every operation that changes something.
 func (d *disk) step() {
-	d.ops++
 	if d.dieAfter == 0 {
 		return
 	}
 	if d.dieAfter--; d.dieAfter == 0 {
-		panic(crashSignal{power: d.diePower})
+		panic(crashSignal{power: d.diePower, where: "in a disk operation"})
 	}
 }
 
 // release is what the end of a process does: its lock goes.
-func (d *disk) release() { d.locked, d.dieAfter, d.failSyncs = false, 0, 0 }
+func (d *disk) release() {
+	d.locked, d.dieAfter, d.failSyncs, d.failReadAt, d.failWriteAt = false, 0, 0, 0, 0
+}
+
+// heal ends every fault that is not damage.
+func (d *disk) heal() {
+	d.dieAfter, d.failSyncs, d.failReadAt, d.failWriteAt, d.full, d.noFiles = 0, 0, 0, 0, false, false
+}
+
+// due counts down to the operation that is to fail.
+func due(countdown *int) bool {
+	if *countdown == 0 {
+		return false
+	}
+	*countdown--
+	return *countdown == 0
+}
 
 // crash is a power failure.
 func (d *disk) crash() {
@@ -165,32 +188,6 @@ func (n *inode) failSync() {
 	n.old = nil
 }
 
-// wipe empties the disk, as a new one in place of a broken one.
-func (d *disk) wipe() {
-	d.release()
-	d.names, d.platter, d.pending = map[string]*inode{}, map[string]*inode{}, nil
-	d.dirs = map[string]bool{"/": true}
-}
-
-// flipBit changes one bit in the first half of what the log's segments hold, so that the damage
-// lies before the log's end. It reports whether there was anything to damage.
-func (d *disk) flipBit() bool {
-	for _, name := range slices.Sorted(maps.Keys(d.names)) {
-		n := d.names[name]
-		used := len(strings.TrimRight(string(n.data), "\x00"))
-		if !strings.HasSuffix(name, ".seg") || used < 8*sectorBytes {
-			continue
-		}
-		at := sectorBytes + d.rng.IntN(used/2-sectorBytes)
-		for n.data[at] == 0 {
-			at++ // what fills up a sector bears no meaning
-		}
-		n.data[at] ^= 1 << d.rng.IntN(8)
-		return true
-	}
-	return false
-}
-
 func pathError(op, name string, err error) error { return &fs.PathError{Op: op, Path: name, Err: err} }
 
 func (d *disk) find(op, name string) (*inode, error) {
@@ -204,6 +201,9 @@ func (d *disk) find(op, name string) (*inode, error) {
 // Create implements vfs.FS.
 func (d *disk) Create(name string, _ vfs.DiskWriteCategory) (vfs.File, error) {
 	d.step()
+	if d.noFiles {
+		return nil, pathError("create", name, errNoFiles)
+	}
 	if !d.dirs[path.Dir(name)] {
 		return nil, pathError("create", name, fs.ErrNotExist)
 	}
@@ -228,6 +228,9 @@ func (d *disk) Link(oldname, newname string) error {
 
 // Open implements vfs.FS.
 func (d *disk) Open(name string, _ ...vfs.OpenOption) (vfs.File, error) {
+	if d.noFiles {
+		return nil, pathError("open", name, errNoFiles)
+	}
 	n, err := d.find("open", name)
 	if err != nil {
 		return nil, err
@@ -245,6 +248,9 @@ func (d *disk) OpenReadWrite(name string, c vfs.DiskWriteCategory, _ ...vfs.Open
 
 // OpenDir implements vfs.FS.
 func (d *disk) OpenDir(name string) (vfs.File, error) {
+	if d.noFiles {
+		return nil, pathError("open", name, errNoFiles)
+	}
 	if !d.dirs[name] {
 		return nil, pathError("open", name, fs.ErrNotExist)
 	}

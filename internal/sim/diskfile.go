@@ -33,6 +33,9 @@ func (f *file) Read(p []byte) (int, error) {
 
 // ReadAt implements vfs.File.
 func (f *file) ReadAt(p []byte, off int64) (int, error) {
+	if due(&f.disk.failReadAt) {
+		return 0, pathError("read", f.name, errIO)
+	}
 	if off >= int64(len(f.node.data)) {
 		return 0, io.EOF
 	}
@@ -56,6 +59,13 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 		f.node.writeAt(p[:f.disk.rng.IntN(len(p)+1)], off)
 	}
 	f.disk.step()
+	switch {
+	case due(&f.disk.failWriteAt):
+		f.node.writeAt(p[:f.disk.rng.IntN(len(p)+1)], off)
+		return 0, pathError("write", f.name, errIO)
+	case f.disk.full && off+int64(len(p)) > int64(len(f.node.data)):
+		return 0, pathError("write", f.name, errFull)
+	}
 	f.node.writeAt(p, off)
 	return len(p), nil
 }

@@ -75,7 +75,7 @@ func (l *workload) lie() {
 
 // send hands a liar's message to a server after a while.
 func (l *workload) send(s *server, us int64, m wire.Message) {
-	l.w.report.Faults["lie of a client"]++
+	l.w.struck(faultLies)
 	frame := wire.Append(nil, m)
 	l.w.after(us, func() {
 		if s.up {

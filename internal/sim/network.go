@@ -23,6 +23,9 @@ type network struct {
 	conns   map[uint64]*conn
 	next    uint64
 	healed  bool
+	// reader reads bytes, one frame after the other.
+	reader *bufio.Reader
+	bytes  bytes.Reader
 }
 
 // conn is one connection of a client to a server. Its two ends learn of its end by themselves.
@@ -41,6 +44,7 @@ type conn struct {
 func newNetwork(w *world) *network {
 	return &network{
 		w: w, rng: newRandom(w.o.Seed, "network"), cut: map[[2]int]bool{}, clogged: map[int]bool{}, conns: map[uint64]*conn{},
+		reader: bufio.NewReaderSize(nil, 4096),
 	}
 }
 
@@ -52,6 +56,7 @@ func (n *network) delay(from, to int) int64 {
 		return d
 	}
 	if n.rng.chance(p.slow) {
+		n.w.struck(faultDelay)
 		d += n.rng.between(0, 500*millisecond)
 	}
 	if n.clogged[from] || n.clogged[to] {
@@ -65,11 +70,14 @@ func (n *network) chance(p float64) bool { return !n.healed && n.rng.chance(p) }
 // splitBytes is the size up to which raft messages share a frame, as in package transport.
 const splitBytes = wire.MaxFrameBytes / 2
 
+// encoded returns a message's frame, in memory that most frames fit in.
+func encoded(m wire.Message) []byte { return wire.Append(make([]byte, 0, 192), m) }
+
 // peer sends a message from one server to another.
 func (n *network) peer(from, to shard.ServerID, m wire.Message) {
 	r, ok := m.(*wire.Raft)
 	if !ok {
-		n.frame(from, to, wire.Append(nil, m))
+		n.frame(from, to, encoded(m))
 		return
 	}
 	for rest := r.Messages; len(rest) > 0; {
@@ -78,20 +86,23 @@ func (n *network) peer(from, to shard.ServerID, m wire.Message) {
 			size += len(rest[count])
 			count++
 		}
-		n.frame(from, to, wire.Append(nil, &wire.Raft{Shard: r.Shard, From: r.From, To: r.To, Messages: rest[:count]}))
+		n.frame(from, to, encoded(&wire.Raft{Shard: r.Shard, From: r.From, To: r.To, Messages: rest[:count]}))
 		rest = rest[count:]
 	}
 }
 
 // frame sends one frame from one server to another.
 func (n *network) frame(from, to shard.ServerID, frame []byte) {
-	if n.cut[[2]int{int(from), int(to)}] || n.chance(n.w.plan.loss) {
-		n.w.report.Faults["message lost"]++
+	if n.cut[[2]int{int(from), int(to)}] {
+		return
+	}
+	if n.chance(n.w.plan.loss) && !n.shielded(to) {
+		n.w.struck(faultLoss)
 		return
 	}
 	copies := 1
 	if n.chance(n.w.plan.duplicate) {
-		n.w.report.Faults["message doubled"]++
+		n.w.struck(faultDuplicate)
 		copies = 2 + n.rng.IntN(2)
 	}
 	for range copies {
@@ -111,9 +122,15 @@ func (n *network) frame(from, to shard.ServerID, frame []byte) {
 	}
 }
 
+// shielded says whether a server belongs to a shard that is left alone at present.
+func (n *network) shielded(id shard.ServerID) bool {
+	m := n.w.nemesis
+	return n.w.now < m.shieldUntil && n.w.server(id).shard == m.shielded
+}
+
 // corrupted returns a copy with one wrong byte.
 func (n *network) corrupted(frame []byte) []byte {
-	n.w.report.Faults["message corrupted"]++
+	n.w.struck(faultCorrupt)
 	bad := bytes.Clone(frame)
 	bad[n.rng.IntN(len(bad))] ^= byte(1 + n.rng.IntN(255))
 	return bad
@@ -121,12 +138,14 @@ func (n *network) corrupted(frame []byte) []byte {
 
 // received decodes a frame; nil if it is dropped.
 func (n *network) received(frame []byte, damaged bool) wire.Message {
-	m, err := wire.ReadFrame(bufio.NewReaderSize(bytes.NewReader(frame), 512))
+	n.bytes.Reset(frame)
+	n.reader.Reset(&n.bytes)
+	m, err := wire.ReadFrame(n.reader)
 	switch {
 	case err == nil && damaged:
-		n.w.fail("frame checksum", "a frame with a wrong byte was read as %s", m.Type())
+		n.w.fail(CheckFrames, "a frame with a wrong byte was read as %s", m.Type())
 	case err != nil && !damaged:
-		n.w.fail("frame encoding", "a whole frame cannot be read: %v", err)
+		n.w.fail(CheckFrames, "a whole frame cannot be read: %v", err)
 	case err == nil:
 		return m
 	}
@@ -172,13 +191,10 @@ func (n *network) request(k *conn, m wire.Message) {
 		return
 	}
 	from, to := -k.client.id, int(k.server.id)
-	frame := wire.Append(nil, m)
+	frame := encoded(m)
 	damaged := n.chance(n.w.plan.corrupt)
 	if n.cut[[2]int{from, to}] || damaged || n.chance(n.w.plan.reset) {
-		n.breakConn(k)
-		if damaged {
-			n.received(n.corrupted(frame), true)
-		}
+		n.breakConn(k, frame, damaged)
 		return
 	}
 	k.toServer = max(k.toServer+1, n.w.now+n.delay(from, to))
@@ -198,16 +214,13 @@ func (n *network) answer(s *server, id uint64, m wire.Message) {
 		return
 	}
 	from, to := int(s.id), -k.client.id
-	frame := wire.Append(nil, m)
+	frame := encoded(m)
 	damaged := n.chance(n.w.plan.corrupt)
 	if n.cut[[2]int{from, to}] || damaged || n.chance(n.w.plan.reset) {
-		n.breakConn(k)
-		if damaged {
-			n.received(n.corrupted(frame), true)
-		}
+		n.breakConn(k, frame, damaged)
 		return
 	}
-	k.toClient = max(k.toClient+1, n.w.now+n.delay(from, to))
+	k.toClient = max(k.toClient+1, n.w.now+n.delay(from, to), k.client.readsAt)
 	n.w.after(k.toClient-n.w.now, func() {
 		if !k.clientOpen || !k.client.alive(k.clientGeneration) || n.cut[[2]int{from, to}] {
 			return
@@ -217,9 +230,15 @@ func (n *network) answer(s *server, id uint64, m wire.Message) {
 	})
 }
 
-// breakConn ends a connection. Each end notices by itself, and what is on its way may still arrive.
-func (n *network) breakConn(k *conn) {
-	n.w.report.Faults["connection broken"]++
+// breakConn ends a connection, with a frame that arrives damaged or in part. Each end notices by itself, and what
+// is on its way may still arrive.
+func (n *network) breakConn(k *conn, frame []byte, damaged bool) {
+	n.w.struck(faultReset)
+	if damaged {
+		n.received(n.corrupted(frame), true)
+	} else {
+		n.received(frame[:n.rng.IntN(len(frame))], true)
+	}
 	n.w.after(n.rng.between(0, 300*millisecond), func() { n.closeClientEnd(k, "connection reset") })
 	n.w.after(n.rng.between(0, 2*second), func() { n.closeServerEnd(k) })
 }
@@ -278,9 +297,8 @@ func (n *network) clientDied(c *clientProc) {
 	}
 }
 
-// heal ends every fault of the network.
+// heal ends every cut and clog.
 func (n *network) heal() {
-	n.healed = true
 	clear(n.cut)
 	clear(n.clogged)
 }

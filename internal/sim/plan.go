@@ -12,6 +12,12 @@ type Options struct {
 	Shards, Replicas, Clients int
 	// DurationMs is the length of the safety phase in simulated milliseconds; 0: 60,000.
 	DurationMs int64
+	// Faults names the kinds of faults that may happen; none: all.
+	Faults []string
+	// Checkers names those that look; none: all.
+	Checkers []string
+	// KeepGoing gathers every checker that fires, instead of ending the run at the first violation.
+	KeepGoing bool
 }
 
 // defaultMs is the safety phase's length if the options name none.
@@ -29,7 +35,11 @@ func (o Options) Validate() error {
 	case o.DurationMs < 0 || o.DurationMs > 24*3600*1000:
 		return fmt.Errorf("%d simulated milliseconds: want up to a day", o.DurationMs)
 	}
-	return nil
+	if _, err := enabledFaults(o.Faults); err != nil {
+		return err
+	}
+	_, err := enabledChecks(o.Checkers)
+	return err
 }
 
 // Microseconds in longer units.
@@ -57,7 +67,10 @@ type plan struct {
 	thinkUs      int64 // between a client's operations, on average
 	hot          float64
 	cross        float64
-	liars        bool
+
+	skew, clientTime, liars, garbage bool
+	// beyond: more damage than what is promised to be survived. Only safety holds.
+	beyond bool
 }
 
 func drawPlan(o Options, rng random) plan {
@@ -74,23 +87,10 @@ func drawPlan(o Options, rng random) plan {
 		thinkUs:      rng.between(10, 300) * millisecond,
 		hot:          rng.Float64(),
 		cross:        rng.Float64(),
-		liars:        rng.chance(0.5),
 		durationUs:   o.DurationMs * millisecond,
 	}
 	p.delayMaxUs = p.delayMinUs + rng.between(50, 20_000)
-	sometimes := func(most float64) float64 {
-		if rng.chance(0.4) {
-			return 0
-		}
-		return rng.Float64() * most
-	}
-	p.loss, p.duplicate, p.corrupt = sometimes(0.3), sometimes(0.5), sometimes(0.05)
-	p.reset, p.slow = sometimes(0.01), sometimes(0.05)
-	for _, f := range faultKinds {
-		if rng.chance(0.6) {
-			p.faults = append(p.faults, f)
-		}
-	}
+	p.drawFaults(o, rng)
 	if o.Shards > 0 {
 		p.shards = o.Shards
 	}
@@ -104,6 +104,36 @@ func drawPlan(o Options, rng random) plan {
 		p.durationUs = defaultMs * millisecond
 	}
 	return p
+}
+
+// drawFaults draws which faults happen, and how often. What is named by the options happens for sure.
+func (p *plan) drawFaults(o Options, rng random) {
+	on, err := enabledFaults(o.Faults)
+	if err != nil {
+		panic(err) // Validate was not called
+	}
+	named := len(o.Faults) > 0
+	has := func(f fault, chance float64) bool { return rng.chance(chance) && on[f] || named && on[f] }
+	upTo := func(f fault, most float64) float64 {
+		x := rng.Float64() * most
+		if has(f, 0.6) {
+			return x
+		}
+		return 0
+	}
+	p.loss, p.duplicate, p.corrupt = upTo(faultLoss, 0.3), upTo(faultDuplicate, 0.5), upTo(faultCorrupt, 0.05)
+	p.reset, p.slow = upTo(faultReset, 0.01), upTo(faultDelay, 0.05)
+	p.liars, p.garbage = has(faultLies, 0.5), has(faultGarbage, 0.5)
+	p.skew, p.clientTime = has(faultSkew, 0.8), has(faultClientTime, 0.5)
+	p.beyond = has(faultBeyond, 1.0/16)
+	for _, f := range Faults() {
+		if p.beyond && damage(fault(f.Name)) {
+			p.faults = append(p.faults, fault(f.Name), fault(f.Name))
+		}
+		if f.strikes && has(fault(f.Name), 0.5) {
+			p.faults = append(p.faults, fault(f.Name))
+		}
+	}
 }
 
 // topology returns the bank of a plan. Addresses are only names here.

@@ -8,7 +8,7 @@ import (
 
 // Violation is what a checker found.
 type Violation struct {
-	Check string `json:"check"` // the checker's name
+	Check Check  `json:"check"` // the checker's name
 	AtMs  int64  `json:"at_ms"` // simulated
 	Text  string `json:"text"`
 }
@@ -18,24 +18,26 @@ type Report struct {
 	Seed        uint64         `json:"seed"`
 	Shape       string         `json:"shape"`
 	Violation   *Violation     `json:"violation,omitempty"`
+	Fired       []*Violation   `json:"fired,omitempty"` // the first of each checker, in order
 	TraceHash   string         `json:"trace_hash"`
 	SimulatedMs int64          `json:"simulated_ms"`
 	Events      uint64         `json:"events"`
 	Entries     uint64         `json:"entries"` // applied by a shard for the first time
 	Elections   uint64         `json:"elections"`
-	Starts      uint64         `json:"starts"`   // of server processes
-	Faults      map[string]int `json:"faults"`   // by kind
-	Outcomes    map[string]int `json:"outcomes"` // of transfers, as their clients were told
-	Checked     map[string]int `json:"checked"`  // how often a checker looked
-	Repeat      string         `json:"repeat"`   // the line that runs this again
-	Marks       []string       `json:"marks"`    // rare lines that were reached
+	Starts      uint64         `json:"starts"`     // of server processes
+	Faults      map[string]int `json:"faults"`     // by kind
+	Recoveries  map[string]int `json:"recoveries"` // how processes ended by themselves
+	Outcomes    map[string]int `json:"outcomes"`   // of transfers, as their clients were told
+	Checked     map[string]int `json:"checked"`    // how often a checker looked
+	Repeat      string         `json:"repeat"`     // the line that runs this again
+	Marks       []string       `json:"marks"`      // rare lines that were reached
 	Options     Options        `json:"-"`
 }
 
 func newReport(o Options) *Report {
 	return &Report{
 		Seed: o.Seed, Options: o, Repeat: o.Line(),
-		Faults: map[string]int{}, Outcomes: map[string]int{}, Checked: map[string]int{},
+		Faults: map[string]int{}, Recoveries: map[string]int{}, Outcomes: map[string]int{}, Checked: map[string]int{},
 	}
 }
 
@@ -54,6 +56,12 @@ func (o Options) Line() string {
 	if o.DurationMs != 0 && o.DurationMs != defaultMs {
 		fmt.Fprintf(&b, " --duration %dms", o.DurationMs)
 	}
+	if len(o.Faults) > 0 {
+		fmt.Fprintf(&b, " --faults %s", strings.Join(o.Faults, ","))
+	}
+	if len(o.Checkers) > 0 {
+		fmt.Fprintf(&b, " --checkers %s", strings.Join(o.Checkers, ","))
+	}
 	return b.String()
 }
 
@@ -67,13 +75,14 @@ type Totals struct {
 	Elections   uint64         `json:"elections"`
 	Starts      uint64         `json:"starts"`
 	Faults      map[string]int `json:"faults"`
+	Recoveries  map[string]int `json:"recoveries"`
 	Outcomes    map[string]int `json:"outcomes"`
 	Checked     map[string]int `json:"checked"`
 }
 
 // NewTotals returns totals of nothing.
 func NewTotals() *Totals {
-	return &Totals{Faults: map[string]int{}, Outcomes: map[string]int{}, Checked: map[string]int{}}
+	return &Totals{Faults: map[string]int{}, Recoveries: map[string]int{}, Outcomes: map[string]int{}, Checked: map[string]int{}}
 }
 
 // Add adds one report.
@@ -88,6 +97,7 @@ func (t *Totals) Add(r *Report) {
 	t.Elections += r.Elections
 	t.Starts += r.Starts
 	add(t.Faults, r.Faults)
+	add(t.Recoveries, r.Recoveries)
 	add(t.Outcomes, r.Outcomes)
 	add(t.Checked, r.Checked)
 }

@@ -40,6 +40,14 @@ type server struct {
 	suspect string
 	lost    bool
 	joined  bool // it has been a member of its group
+	synced  synced
+	// clockNs is how far its clock has jumped; notBefore, when it may start.
+	clockNs   int64
+	notBefore int64
+	// slowSyncUntil and starvedUntil are when its disk and its processor are at their usual speed again.
+	slowSyncUntil, starvedUntil int64
+	// Method values, made once: they are planned all the time.
+	doTick, doLoop, doPersisted func()
 
 	process
 }
@@ -52,6 +60,7 @@ type process struct {
 	machine *replica.Replica
 	members []uint64
 	inbox   []input
+	spare   []input // the memory of the inbox before this one
 	// tickDue holds one tick at most: after a pause the replica's time goes on where it stood.
 	tickDue   bool
 	woken     bool
@@ -61,25 +70,26 @@ type process struct {
 	checked   uint64 // applied index up to which the checker has looked
 	skewNs    int64  // of the wall clock
 	driftUs   int64  // of a tick
+	stopping  bool   // in an orderly way
+	// dieSteps counts down the steps of turns; at 0 the process dies. 0: never.
+	dieSteps  int
+	stepPower bool
 }
 
 func newServer(w *world, id shard.ServerID, s shard.ID) *server {
-	return &server{
+	v := &server{
 		w: w, id: id, shard: s, rng: newRandom(w.o.Seed, fmt.Sprintf("server %d", id)),
 		disk: newDisk(newRandom(w.o.Seed, fmt.Sprintf("disk %d", id))),
 	}
+	v.doTick, v.doLoop, v.doPersisted = v.tick, v.loop, v.persisted
+	return v
 }
 
 func (s *server) name() string { return fmt.Sprintf("server %d", s.id) }
 
 // after plans something for this process alone.
 func (s *server) after(us int64, do func()) {
-	generation := s.generation
-	s.w.after(us, func() {
-		if s.up && s.generation == generation {
-			s.do(do)
-		}
-	})
+	s.w.plant(us, event{do: do, server: s, generation: s.generation})
 }
 
 // do runs a part of the process; the disk may let it die in the middle.
@@ -88,10 +98,12 @@ func (s *server) do(f func()) {
 		if v := recover(); v != nil {
 			signal, ok := v.(crashSignal)
 			if !ok {
-				panic(v)
+				s.w.fail(CheckPanic, "%s: %v\n%s", s.name(), v, shortStack())
+				s.die(false, "of a failed assertion")
+				return
 			}
-			s.w.report.Faults["crash in a disk operation"]++
-			s.die(signal.power, "in a disk operation")
+			s.w.recovery("died " + signal.where)
+			s.die(signal.power, signal.where)
 		}
 	}()
 	f()
@@ -102,16 +114,21 @@ func (s *server) start() {
 	if s.up || s.lost {
 		return
 	}
+	if s.w.now < s.notBefore {
+		s.w.after(s.notBefore-s.w.now, s.start)
+		return
+	}
 	s.generation++
 	s.up, s.paused = true, false
-	s.process = process{
-		skewNs:  s.rng.between(-10, 10) * 3600 * 1e9,
-		driftUs: s.rng.between(-millisecond, millisecond),
+	s.process = process{}
+	if s.w.plan.skew {
+		s.skewNs, s.driftUs = s.rng.between(-10, 10)*3600*1e9, s.rng.between(-millisecond, millisecond)
+		s.w.struck(faultSkew)
 	}
 	s.w.report.Starts++
 	s.w.say(s.name(), "starts (%s)", s.shard)
 	s.do(s.open)
-	s.after(s.rng.between(0, tickUs), s.tick)
+	s.after(s.rng.between(0, tickUs), s.doTick)
 }
 
 // open is node's join up to the first probe.
@@ -134,6 +151,7 @@ func (s *server) open() {
 			return
 		}
 		hs, _, err := s.log.InitialState()
+		s.w.check.recovered(s, hs)
 		if err == nil {
 			self.LastIndex, err = s.log.LastIndex()
 		}
@@ -183,6 +201,7 @@ func (s *server) form() {
 		s.w.say(s.name(), "formed the group %x", members)
 	}
 	s.former, s.joined = nil, true
+	s.w.check.mayTakePart(s)
 	var err error
 	s.machine, err = replica.New(replica.Options{
 		Server: s.id, Shard: s.shard, Incarnation: s.dir.Identity().Incarnation, Members: s.members,
@@ -197,7 +216,7 @@ func (s *server) form() {
 
 // tick is the process's ticker.
 func (s *server) tick() {
-	s.after(tickUs+s.driftUs, s.tick)
+	s.after(tickUs+s.driftUs, s.doTick)
 	s.tickDue = true
 	s.wake()
 }
@@ -217,7 +236,11 @@ func (s *server) wake() {
 		return
 	}
 	s.woken = true
-	s.after(s.rng.between(0, 100), s.loop)
+	delay := s.rng.between(0, 100)
+	if s.w.now < s.starvedUntil {
+		delay = s.rng.between(0, 200*millisecond)
+	}
+	s.after(delay, s.doLoop)
 }
 
 // loop is one round of node's loop: everything that has arrived, then one turn.
@@ -227,7 +250,7 @@ func (s *server) loop() {
 		return
 	}
 	inputs := s.inbox
-	s.inbox = nil
+	s.inbox, s.spare = s.spare[:0], inputs
 	if s.machine == nil {
 		s.formWith(inputs)
 		return
@@ -286,32 +309,56 @@ func (s *server) markIdle() error {
 
 // turn is one turn of the replica with its write in the middle.
 func (s *server) turn() {
-	out := s.machine.Turn(s.w.now*1000 + s.skewNs)
+	out := s.machine.Turn(s.w.now*1000 + s.skewNs + s.clockNs)
+	s.pass()
 	if !s.take(&out) {
 		return
 	}
+	s.pass()
 	if out.HardState == nil && len(out.Entries) == 0 {
 		s.persisted()
 		return
 	}
+	s.synced.writing(out.Entries)
 	if err := s.log.Append(out.HardState, out.Entries, out.Sync); err != nil {
 		s.exit(err)
 		return
 	}
+	if out.Sync {
+		s.synced.written(out.HardState, out.Entries)
+	}
 	s.idleTicks = 0
+	s.pass()
 	if !out.Sync {
 		s.persisted()
 		return
 	}
 	// The write is done; that it is, the process learns later. It may die in between.
 	s.writing = true
-	s.after(s.rng.between(s.w.plan.fsyncUs/4, s.w.plan.fsyncUs), s.persisted)
+	delay := s.rng.between(s.w.plan.fsyncUs/4, s.w.plan.fsyncUs)
+	if s.w.now < s.slowSyncUntil {
+		delay = s.rng.between(100*millisecond, 10*second)
+	}
+	s.after(delay, s.doPersisted)
+}
+
+// pass is a point between two steps, at which the process may be told to die.
+func (s *server) pass() {
+	if due(&s.dieSteps) {
+		panic(crashSignal{power: s.stepPower, where: "between two steps"})
+	}
 }
 
 func (s *server) persisted() {
 	s.writing = false
 	out := s.machine.Persisted()
+	s.pass()
 	if !s.take(&out) {
+		return
+	}
+	s.pass()
+	if s.stopping && !s.machine.HasWork() && (s.w.plan.replicas == 1 || !s.machine.IsLeader()) {
+		s.stopped()
 		return
 	}
 	if s.machine.HasWork() || len(s.inbox) > 0 || s.tickDue {
@@ -338,11 +385,15 @@ func (s *server) emit(sends []replica.Send) {
 	for i := range sends {
 		m := &sends[i]
 		if m.Server != 0 {
+			if r, ok := m.Message.(*wire.Reply); ok {
+				s.w.check.statesFacts(s, r)
+			}
 			s.w.net.peer(s.id, m.Server, m.Message)
 			continue
 		}
 		if r, ok := m.Message.(*wire.Reply); ok {
 			s.w.load.overhear(r)
+			s.w.check.statesFacts(s, r)
 		}
 		s.w.net.answer(s, m.Conn, m.Message)
 	}
@@ -354,15 +405,58 @@ func (s *server) exit(err error) {
 	s.w.say(s.name(), "stops: %v", err)
 	s.w.note('x', uint64(s.id), 0, []byte(err.Error()))
 	switch {
-	case errors.Is(err, errIO):
-		s.w.report.Faults["server stopped at a failed fsync"]++
-	case s.suspect != "" && (errors.Is(err, storage.ErrDamaged) || errors.Is(err, replica.ErrEmptied)):
-		s.w.report.Faults["server refused its disk"]++
+	case errors.Is(err, errIO), errors.Is(err, errFull), errors.Is(err, errNoFiles):
+		s.w.recovery("stopped at a failed disk operation")
+	case s.suspect != "" && refusesDisk(err):
+		s.w.recovery("refused a disk: " + s.suspect)
 		s.lost = true
 	default:
-		s.w.fail("justified stop", "%s stops, though its disk is sound: %v", s.name(), err)
+		s.w.fail(CheckStop, "%s stops, though its disk is sound: %v", s.name(), err)
 	}
 	s.die(false, "by itself")
+}
+
+// refusesDisk says whether an error is what a server answers to a disk that cannot be its own as it left it.
+func refusesDisk(err error) bool {
+	for _, e := range []error{
+		storage.ErrDamaged, storage.ErrMembersSet, storage.ErrForeignDir, storage.ErrNewerFormat,
+		replica.ErrEmptied, replica.ErrRolledBack,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// handOverUs is how long an orderly stop waits for another leader, as package node does.
+const handOverUs = 2 * second
+
+// stop begins an orderly end: leadership is handed over, then the log is closed. It returns false if the process
+// cannot take a signal now.
+func (s *server) stop() bool {
+	if !s.up || s.machine == nil || s.paused || s.writing || s.stopping {
+		return false
+	}
+	s.w.say(s.name(), "stops in an orderly way")
+	s.stopping = true
+	s.machine.TransferLeadership()
+	s.wake()
+	s.after(handOverUs, s.stopped)
+	return true
+}
+
+// stopped is the end of an orderly stop.
+func (s *server) stopped() {
+	if s.writing || s.paused {
+		s.after(10*millisecond, s.stopped)
+		return
+	}
+	if err := s.log.Close(); err != nil {
+		s.exit(err)
+		return
+	}
+	s.die(false, "stopped")
 }
 
 // die ends the process; with power, its disk loses what was not synced.

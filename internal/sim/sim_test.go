@@ -17,7 +17,7 @@ func TestSeeds(t *testing.T) {
 			t.Errorf("seed %d (%s): %s at %d ms: %s\nrepeat: %s --trace", seed, r.Shape, v.Check, v.AtMs, v.Text, r.Repeat)
 		}
 	}
-	if totals.Outcomes["committed"] == 0 || totals.Elections == 0 || totals.Checked["conservation"] == 0 {
+	if totals.Outcomes["committed"] == 0 || totals.Elections == 0 || totals.Checked[string(CheckConservation)] == 0 {
 		t.Errorf("nothing happened: %+v", totals)
 	}
 	t.Logf("%+v", totals)

@@ -29,6 +29,7 @@ type submission struct {
 	id      ledger.TransferID
 	account shard.Account // of a read
 	start   int64
+	floor   uint64 // of a read: the last index that any replica of its shard had applied at the start
 }
 
 func (s *submission) name() string {
@@ -93,6 +94,9 @@ func newWorkload(w *world) *workload {
 	}
 	if w.plan.liars {
 		w.after(3*second, l.lie)
+	}
+	if w.plan.garbage {
+		w.after(3*second, l.litter)
 	}
 	return l
 }
@@ -160,7 +164,12 @@ func (l *workload) operate(c *clientProc) {
 func (l *workload) newID() ledger.TransferID {
 	l.nextID++
 	var id ledger.TransferID
-	binary.BigEndian.PutUint64(id[:], uint64(l.w.now)<<8|1)
+	at := l.w.now
+	if l.w.plan.clientTime && l.rng.chance(0.3) {
+		l.w.struck(faultClientTime)
+		at += l.rng.between(0, 10*365*86400*second)
+	}
+	binary.BigEndian.PutUint64(id[:], uint64(at)<<8|1)
 	binary.BigEndian.PutUint64(id[8:], l.nextID)
 	return id
 }
@@ -253,7 +262,7 @@ func (l *workload) read(c *clientProc, a shard.Account) {
 	op := c.engine.Call(session.Call{Shard: s, Build: func(h wire.Header) wire.Message {
 		return &wire.BalanceRequest{Header: h, Strong: true, Accounts: []shard.Account{a}}
 	}})
-	sub := &submission{kind: askRead, account: a}
+	sub := &submission{kind: askRead, account: a, floor: uint64(len(l.w.check.truth(s).entries))}
 	l.begun(c, op, sub)
 }
 
@@ -265,6 +274,7 @@ func (l *workload) done(c *clientProc, s *submission, r *session.Result) {
 		l.w.report.Outcomes[r.Decision.String()]++
 		l.w.say(c.name(), "%s: told %s %s", s.name(), r.Decision, reasonText(r.Reason))
 		l.w.check.told(s.content, r.Decision, c.name())
+		l.w.check.acked(c.id, s.content, r.Decision)
 	case askResolve, askCancel:
 		l.w.say(c.name(), "%s: told %s %s (not found: %v)", s.name(), r.Decision, reasonText(r.Reason), r.NotFound)
 		l.w.report.Checked["resolve or cancel "+r.Decision.String()]++
@@ -298,7 +308,7 @@ func (l *workload) settled(c *clientProc, s *submission, r *session.Result) {
 		k = l.byID[s.id][0]
 	}
 	if k == nil && r.Decision == txn.DecidedCommitted {
-		l.w.fail("same outcome to every asker", "%s was told that %s committed, with a content that nobody submitted: %+v",
+		l.w.fail(CheckAgreement, "%s was told that %s committed, with a content that nobody submitted: %+v",
 			c.name(), s.id, r.Record)
 		return
 	}
@@ -335,7 +345,7 @@ func (l *workload) resolvedOne(c *clientProc, s *submission, r *session.Result) 
 		return
 	}
 	if r.Decision == txn.DecidedUnknown || r.Decision == txn.DecidedUnavailable && !r.NotFound {
-		l.w.fail("every open transfer is resolved", "%s on a healthy bank: told %s: %s", s.name(), r.Decision, r.Detail)
+		l.w.fail(CheckProgress, "%s on a healthy bank: told %s: %s", s.name(), r.Decision, r.Detail)
 		return
 	}
 	l.open--

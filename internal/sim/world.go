@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"container/heap"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -22,22 +21,60 @@ type event struct {
 	at  int64
 	seq uint64 // events of one time happen in the order in which they were planned
 	do  func()
+	// server or client, if set, is the process whose part this is: it happens only in that generation.
+	server     *server
+	client     *clientProc
+	generation uint64
 }
 
+// eventQueue is a binary heap. It is written out because it is the simulator's innermost loop: container/heap
+// allocates for every event.
 type eventQueue []event
 
-func (q eventQueue) Len() int { return len(q) }
-func (q eventQueue) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].seq < q[j].seq
+func (e *event) before(o *event) bool { return e.at < o.at || e.at == o.at && e.seq < o.seq }
+
+func (q *eventQueue) push(e event) {
+	h := append(*q, e)
+	i := len(h) - 1
+	for i > 0 {
+		up := (i - 1) / 2
+		if !e.before(&h[up]) {
+			break
+		}
+		h[i] = h[up]
+		i = up
+	}
+	h[i] = e
+	*q = h
 }
-func (q eventQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *eventQueue) Push(x any)   { *q = append(*q, x.(event)) }
-func (q *eventQueue) Pop() any {
-	old := *q
-	e := old[len(old)-1]
-	old[len(old)-1] = event{}
-	*q = old[:len(old)-1]
-	return e
+
+// pop takes the first event out of a queue that is not empty.
+func (q *eventQueue) pop() event {
+	h := *q
+	first, last := h[0], h[len(h)-1]
+	h[len(h)-1] = event{}
+	h = h[:len(h)-1]
+	*q = h
+	if len(h) == 0 {
+		return first
+	}
+	i := 0
+	for {
+		down := 2*i + 1
+		if down >= len(h) {
+			break
+		}
+		if down+1 < len(h) && h[down+1].before(&h[down]) {
+			down++
+		}
+		if !h[down].before(&last) {
+			break
+		}
+		h[i] = h[down]
+		i = down
+	}
+	h[i] = last
+	return first
 }
 
 // world is one simulated bank.
@@ -61,7 +98,10 @@ type world struct {
 	calm    bool // the liveness phase: no new faults, no new transfers
 
 	report  *Report
+	enabled map[Check]bool
+	fired   map[Check]bool
 	hash    hash.Hash
+	head    [33]byte  // what note writes
 	story   io.Writer // --trace; nil: none
 	stopped bool
 }
@@ -74,7 +114,11 @@ func Run(o Options, story io.Writer) *Report {
 	rand.Reader = random
 	defer func() { rand.Reader = before }()
 
-	w := &world{o: o, rng: newRandom(o.Seed, "world"), hash: sha256.New(), story: story}
+	w := &world{o: o, rng: newRandom(o.Seed, "world"), hash: sha256.New(), story: story, fired: map[Check]bool{}}
+	var err error
+	if w.enabled, err = enabledChecks(o.Checkers); err != nil {
+		panic(err) // Validate was not called
+	}
 	w.plan = drawPlan(o, newRandom(o.Seed, "plan"))
 	w.topology = w.plan.topology()
 	w.keys = &txn.KeyRing{Bank: txn.BankID{1, 2, 3}, Keys: []txn.Key{{ID: 1, Secret: [32]byte{7}}}}
@@ -109,26 +153,30 @@ func (w *world) build() {
 		w.after(w.rng.between(0, second), func() { c.start(0) })
 	}
 	w.nemesis = newNemesis(w)
+	if w.plan.beyond {
+		w.struck(faultBeyond)
+	}
 }
 
 // run is the safety phase, then the liveness phase.
 func (w *world) run() {
-	w.after(2*second, w.nemesis.strike)
+	w.after(w.rng.between(200*millisecond, 2*second), w.nemesis.strike)
 	w.until(w.plan.durationUs, func() bool { return false })
 	w.calm = true
 	w.say("world", "faults stop, everything is started again")
 	w.nemesis.heal()
+	w.check.nothingStaysPrepared()
 	healed := w.now
 	if !w.until(healed+settleUs, w.check.settled) {
-		w.fail("liveness", "%d s after the last fault: %s", settleUs/second, w.check.unsettled())
+		w.fail(CheckProgress, "%d s after the last fault: %s", settleUs/second, w.check.unsettled())
 	}
 	w.load.resolveAll()
 	resolving := w.now
 	if !w.until(resolving+resolveUs, w.load.resolved) {
-		w.fail("liveness", "%d s after the bank settled: %s", resolveUs/second, w.load.unresolved())
+		w.fail(CheckProgress, "%d s after the bank settled: %s", resolveUs/second, w.load.unresolved())
 	}
 	if !w.until(w.now+settleUs, w.check.settled) {
-		w.fail("liveness", "after everything was resolved: %s", w.check.unsettled())
+		w.fail(CheckProgress, "after everything was resolved: %s", w.check.unsettled())
 	}
 	if !w.stopped {
 		w.check.atEnd()
@@ -139,6 +187,7 @@ func (w *world) run() {
 // (docs/PROTOCOL.md, section 5); elections and restarts come before that.
 const (
 	settleUs  = 20 * second
+	pendingUs = 14 * second // 4 s for restarts and elections, then t2 and 5 s more
 	resolveUs = 20 * second
 )
 
@@ -156,7 +205,7 @@ func (w *world) until(end int64, done func() bool) bool {
 			w.now = end
 			return done()
 		}
-		e := heap.Pop(&w.queue).(event)
+		e := w.queue.pop()
 		w.now = e.at
 		w.report.Events++
 		w.step(e)
@@ -168,10 +217,21 @@ func (w *world) until(end int64, done func() bool) bool {
 func (w *world) step(e event) {
 	defer func() {
 		if v := recover(); v != nil {
-			w.fail("no panic", "%v\n%s", v, shortStack())
+			w.fail(CheckPanic, "%v\n%s", v, shortStack())
 		}
 	}()
-	e.do()
+	switch {
+	case e.server != nil:
+		if e.server.up && e.server.generation == e.generation {
+			e.server.do(e.do)
+		}
+	case e.client != nil:
+		if e.client.alive(e.generation) {
+			e.do()
+		}
+	default:
+		e.do()
+	}
 }
 
 // shortStack names the functions on the stack below the panic, the simulator's own left out.
@@ -189,19 +249,12 @@ func shortStack() string {
 }
 
 // after plans an event.
-func (w *world) after(us int64, do func()) {
-	w.seq++
-	heap.Push(&w.queue, event{at: w.now + max(us, 0), seq: w.seq, do: do})
-}
+func (w *world) after(us int64, do func()) { w.plant(us, event{do: do}) }
 
-// fail ends the run with a violation; the first one counts.
-func (w *world) fail(check, format string, args ...any) {
-	if w.stopped {
-		return
-	}
-	w.stopped = true
-	w.report.Violation = &Violation{Check: check, AtMs: w.now / millisecond, Text: fmt.Sprintf(format, args...)}
-	w.say("VIOLATION", "%s: %s", check, w.report.Violation.Text)
+func (w *world) plant(us int64, e event) {
+	w.seq++
+	e.at, e.seq = w.now+max(us, 0), w.seq
+	w.queue.push(e)
 }
 
 // say adds a line to the story.
@@ -214,7 +267,7 @@ func (w *world) say(actor, format string, args ...any) {
 
 // note adds something to the trace hash.
 func (w *world) note(kind byte, a, b uint64, data []byte) {
-	var head [33]byte
+	head := &w.head
 	head[0] = kind
 	binary.LittleEndian.PutUint64(head[1:], uint64(w.now))
 	binary.LittleEndian.PutUint64(head[9:], a)

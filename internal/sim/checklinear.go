@@ -1,0 +1,132 @@
+package sim
+
+import (
+	"math"
+	"slices"
+
+	"github.com/anishathalye/porcupine"
+
+	"raftbank/internal/shard"
+	"raftbank/internal/txn"
+)
+
+// Bounds of a history that Porcupine is given. With more transfers under way at once it would try too many
+// orders; the rest of the account's history is then left out.
+const (
+	linearOps  = 400
+	linearOpen = 16
+)
+
+// sums is an account as its readers see it: what was credited and debited so far.
+type sums struct{ in, out uint64 }
+
+// linearOp is a read of sums, or what a transfer adds to them.
+type linearOp struct {
+	read bool
+	// cut says that the transfer did not end within the history: the credits that paid for it may be missing.
+	cut bool
+	sums
+}
+
+// account is the sequential specification of one account: reads show the sums, transfers add to them.
+func account(opening uint64) porcupine.Model {
+	return porcupine.Model{
+		Init: func() any { return sums{in: opening} },
+		Step: func(state, input, _ any) (bool, any) {
+			s, op := state.(sums), input.(linearOp)
+			if op.read {
+				return s == op.sums, s
+			}
+			s.in, s.out = s.in+op.in, s.out+op.out
+			return op.cut || s.out <= s.in, s
+		},
+	}
+}
+
+// accountsAreLinear gives every account's history to Porcupine. A committed transfer takes effect between its
+// submission and the first answer that tells of it; if nobody was told, any time later.
+func (k *checker) accountsAreLinear() {
+	if !k.w.enabled[CheckLinear] {
+		return
+	}
+	legs := k.postedLegs()
+	for _, a := range k.w.load.accounts {
+		ops := k.historyOf(a, legs[a])
+		if len(ops) == 0 {
+			continue
+		}
+		k.looked(CheckLinear)
+		if !porcupine.CheckOperations(account(k.w.plan.opening), ops) {
+			k.w.fail(CheckLinear, "the history of account %d, %d operations, is not linearizable", a, len(ops))
+			return
+		}
+	}
+}
+
+// historyOf lists an account's operations by their beginning, cut where Porcupine's bounds are reached. What
+// begins before the cut and ends after it stays open.
+func (k *checker) historyOf(a shard.Account, legs []postedLeg) []porcupine.Operation {
+	var ops []porcupine.Operation
+	reads := 0
+	for _, r := range k.reads {
+		if r.account == a && r.in.Hi == 0 && r.out.Hi == 0 {
+			reads++
+			ops = append(ops, porcupine.Operation{
+				Call: r.start, Return: r.end, Input: linearOp{read: true, sums: sums{in: r.in.Lo, out: r.out.Lo}},
+			})
+		}
+	}
+	if reads == 0 {
+		return nil
+	}
+	for _, l := range legs {
+		c := l.content
+		op := porcupine.Operation{Call: c.firstAsk, Return: math.MaxInt64, Input: linearOp{sums: sums{in: c.record.Amount.Lo}}}
+		if c.record.Debit == a {
+			op.Input = linearOp{sums: sums{out: c.record.Amount.Lo}}
+		}
+		if c.told == txn.DecidedCommitted {
+			op.Return = c.toldAt
+		}
+		ops = append(ops, op)
+	}
+	slices.SortStableFunc(ops, func(x, y porcupine.Operation) int {
+		switch {
+		case x.Call < y.Call:
+			return -1
+		case x.Call > y.Call:
+			return 1
+		}
+		return 0
+	})
+	return cutHistory(ops)
+}
+
+// cutHistory ends a history before too many operations, or too many transfers at once.
+func cutHistory(ops []porcupine.Operation) []porcupine.Operation {
+	for i, op := range ops {
+		open := 0
+		for _, o := range ops[:i] {
+			if o.Return >= op.Call && !o.Input.(linearOp).read {
+				open++
+			}
+		}
+		if i < linearOps && open <= linearOpen {
+			continue
+		}
+		var kept []porcupine.Operation
+		for _, o := range ops[:i] {
+			if o.Return >= op.Call {
+				op := o.Input.(linearOp)
+				if op.read {
+					continue
+				}
+				op.cut = true
+				o.Return, o.Input = math.MaxInt64, op
+			}
+			kept = append(kept, o)
+		}
+		return kept
+	}
+	return ops
+}

@@ -1,0 +1,121 @@
+package sim
+
+import (
+	"raftbank/internal/ledger"
+	"raftbank/internal/txn"
+	"raftbank/internal/wire"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// statesFacts: every certificate that leaves a server states what its shard has applied. It is looked at
+// after observe, so that what this very turn applied is known.
+func (k *checker) statesFacts(s *server, r *wire.Reply) {
+	for i := range r.Blocks {
+		b := &r.Blocks[i]
+		for j := range b.Votes {
+			v := &b.Votes[j]
+			k.looked(CheckCertificates)
+			if state, voted := k.truth(s.shard).holds(v); !supports(state, voted, v.Fact) {
+				k.w.fail(CheckCertificates, "%s certifies fact %d about %s, which at %s is %s", s.name(), v.Fact, v.ID, s.shard, state)
+			}
+		}
+	}
+}
+
+// holds returns the state of the content that a vote names, and whether the shard ever voted yes on it.
+func (t *shardTruth) holds(v *txn.Vote) (state ledger.TransferState, votedYes bool) {
+	o, ok := t.state.Lookup(v.ID)
+	switch {
+	case !ok:
+		return ledger.None, false
+	case o.HasRecord && ledger.DigestOf(o.Record) != v.Digest,
+		!o.HasRecord && !o.Wildcard && o.Digest != v.Digest:
+		return ledger.Aborted, false // the id is taken by other content
+	}
+	// An abort after a vote has a row of its own.
+	return o.State, o.State != ledger.Aborted || o.FinalPos != o.VotePos
+}
+
+// supports: a replica that is behind may still state the yes of a transfer that was aborted since.
+func supports(state ledger.TransferState, votedYes bool, f ledger.Fact) bool {
+	switch f {
+	case ledger.FactYes:
+		return votedYes
+	case ledger.FactCommitted:
+		return state == ledger.Committed
+	case ledger.FactAborted:
+		return state == ledger.Aborted
+	case ledger.FactNone:
+	}
+	return false
+}
+
+// synced is what a server's disk has confirmed: what its log must hold at the next start.
+type synced struct {
+	term, vote uint64
+	terms      []uint64 // of the entries, from index 1
+	// open: entries above terms may or may not be there, because a write that replaced them did not end.
+}
+
+// writing notes that a write has begun: entries that it replaces may be gone from now on.
+func (y *synced) writing(entries []*raftpb.Entry) {
+	if len(entries) > 0 {
+		y.terms = y.terms[:min(uint64(len(y.terms)), entries[0].GetIndex()-1)]
+	}
+}
+
+// written notes that a synced write has ended.
+func (y *synced) written(hs *raftpb.HardState, entries []*raftpb.Entry) {
+	if hs != nil {
+		y.term, y.vote = hs.GetTerm(), hs.GetVote()
+	}
+	for _, e := range entries {
+		if e.GetIndex() == uint64(len(y.terms))+1 {
+			y.terms = append(y.terms, e.GetTerm())
+		}
+	}
+}
+
+// recovered compares a log that was just opened with what its disk had confirmed.
+func (k *checker) recovered(s *server, hs *raftpb.HardState) {
+	if s.suspect != "" {
+		return
+	}
+	k.looked(CheckRecovery)
+	y := &s.synced
+	switch {
+	case hs.GetTerm() < y.term, hs.GetTerm() == y.term && y.vote != 0 && hs.GetVote() != y.vote:
+		k.w.fail(CheckRecovery, "%s comes back with term %d, vote %x; it had synced term %d, vote %x",
+			s.name(), hs.GetTerm(), hs.GetVote(), y.term, y.vote)
+	}
+	for i, want := range y.terms {
+		if got, err := s.log.Term(uint64(i) + 1); err != nil || got != want {
+			k.w.fail(CheckRecovery, "%s comes back with term %d at index %d (%v); it had synced %d entries, that one of term %d",
+				s.name(), got, i+1, err, len(y.terms), want)
+			return
+		}
+	}
+}
+
+// mayTakePart: a server whose disk was emptied is not let into its group.
+func (k *checker) mayTakePart(s *server) {
+	k.looked(CheckIdentity)
+	if s.suspect == string(faultWipe) {
+		k.w.fail(CheckIdentity, "%s takes part with a disk that was emptied", s.name())
+	}
+}
+
+// nothingStaysPrepared: what is prepared when the faults end is finished pendingUs later.
+func (k *checker) nothingStaysPrepared() {
+	for _, t := range k.shards {
+		for _, id := range t.state.Prepared() {
+			k.w.after(pendingUs, func() {
+				k.looked(CheckPendingAge)
+				if o, _ := t.state.Lookup(id); o.State == ledger.Prepared {
+					k.w.fail(CheckPendingAge, "%s is still prepared at %s, %d s after the last fault", id, t.id, pendingUs/second)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,84 @@
+package sim
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// wipe empties the disk, as a new one in place of a broken one.
+func (d *disk) wipe() {
+	d.release()
+	d.names, d.platter, d.pending = map[string]*inode{}, map[string]*inode{}, nil
+	d.dirs = map[string]bool{"/": true}
+}
+
+// copy returns the files as they are, as if all had been synced.
+func (d *disk) copy() map[string][]byte {
+	files := map[string][]byte{}
+	for name, n := range d.names { // order does not show: a map again
+		files[name] = bytes.Clone(n.data)
+	}
+	return files
+}
+
+// restore puts a copy in place of what is there.
+func (d *disk) restore(files map[string][]byte) {
+	dirs := d.dirs
+	d.wipe()
+	d.dirs = dirs
+	for name, data := range files { // order does not show: a map again
+		n := &inode{data: data, durable: int64(len(data))}
+		d.names[name], d.platter[name] = n, n
+	}
+}
+
+// damageLog changes something in the first half of what a segment holds, so that the damage lies before the
+// log's end. It reports whether there was anything to damage.
+func (d *disk) damageLog(f fault) bool {
+	for _, name := range slices.Sorted(maps.Keys(d.names)) {
+		n := d.names[name]
+		used := len(bytes.TrimRight(n.data, "\x00"))
+		if !strings.HasSuffix(name, ".seg") || used < 8*sectorBytes {
+			continue
+		}
+		at := sectorBytes + d.rng.IntN(used/2-sectorBytes)
+		for n.data[at] == 0 {
+			at++ // what fills up a sector bears no meaning
+		}
+		sector := n.data[at/sectorBytes*sectorBytes:][:sectorBytes]
+		switch f {
+		case faultStale:
+			clear(sector)
+		case faultMisdirect:
+			other := 1 + d.rng.IntN(used/2/sectorBytes)
+			from := n.data[other*sectorBytes:][:sectorBytes]
+			if bytes.Equal(sector, from) {
+				clear(sector)
+			}
+			copy(sector, from)
+		default:
+			n.data[at] ^= 1 << d.rng.IntN(8)
+		}
+		return true
+	}
+	return false
+}
+
+// damageFile damages a whole file: it is cut short, full of zeros, or gone.
+func (d *disk) damageFile(f fault) {
+	names := slices.Sorted(maps.Keys(d.names))
+	name := pick(d.rng, names)
+	n := d.names[name]
+	switch {
+	case f == faultMissing:
+		delete(d.names, name)
+		delete(d.platter, name)
+	case f == faultTruncate && len(n.data) > 0:
+		n.data = n.data[:d.rng.IntN(len(n.data))]
+		n.durable = min(n.durable, int64(len(n.data)))
+	default:
+		clear(n.data)
+	}
+}

@@ -1,0 +1,139 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+)
+
+// cuts are directed pairs of ends of which the second does not hear the first.
+type cuts [][2]int
+
+// disturb lets a fault of the network happen, with s in its middle.
+func (n *nemesis) disturb(f fault, s *server) {
+	switch f {
+	case faultClog:
+		n.w.net.clogged[int(s.id)] = true
+		n.w.say(s.name(), "clogged")
+		n.end(func() { delete(n.w.net.clogged, int(s.id)) })
+	case faultFlap:
+		n.flap(n.split(faultPartition, s), 4+n.rng.IntN(12))
+	case faultSwizzle:
+		n.swizzle()
+	default:
+		c := n.split(f, s)
+		n.cut(c)
+		n.end(func() {
+			n.mend(c)
+			n.w.say("network", "%s ends", f)
+		})
+	}
+}
+
+func (n *nemesis) cut(c cuts) {
+	for _, pair := range c {
+		n.w.net.cut[pair] = true
+	}
+}
+
+func (n *nemesis) mend(c cuts) {
+	for _, pair := range c {
+		delete(n.w.net.cut, pair)
+	}
+}
+
+// ends lists the servers, then the clients.
+func (n *nemesis) ends() []int {
+	var ends []int
+	for _, t := range n.w.servers {
+		ends = append(ends, int(t.id))
+	}
+	for _, c := range n.w.clients {
+		ends = append(ends, -c.id)
+	}
+	return ends
+}
+
+// split draws who does not hear whom.
+func (n *nemesis) split(f fault, s *server) cuts {
+	if f == faultRing {
+		return n.ring()
+	}
+	side := map[int]bool{}
+	ends := n.ends()
+	for _, e := range ends {
+		side[e] = f != faultIsolate && n.rng.chance(0.5) || e == int(s.id)
+	}
+	var c cuts
+	for _, a := range ends {
+		for _, b := range ends {
+			if !side[a] || side[b] || f == faultBridge && (a == int(s.id) || b == int(s.id)) {
+				continue
+			}
+			c = append(c, [2]int{a, b})
+			if f != faultOneWay {
+				c = append(c, [2]int{b, a})
+			}
+		}
+	}
+	n.w.say("network", "%s: %v", f, cutText(ends, side))
+	return c
+}
+
+// ring lets every server hear only its neighbours.
+func (n *nemesis) ring() cuts {
+	var c cuts
+	count := len(n.w.servers)
+	for a := range count {
+		for b := range count {
+			if d := (a - b + count) % count; d > 1 && d < count-1 {
+				c = append(c, [2]int{a + 1, b + 1})
+			}
+		}
+	}
+	n.w.say("network", "ring")
+	return c
+}
+
+// flap lets a partition come and go some times more.
+func (n *nemesis) flap(c cuts, times int) {
+	if times == 0 || n.w.calm {
+		return
+	}
+	n.cut(c)
+	n.w.after(n.rng.between(20*millisecond, 800*millisecond), func() {
+		n.mend(c)
+		n.w.after(n.rng.between(20*millisecond, 800*millisecond), func() { n.flap(c, times-1) })
+	})
+}
+
+// swizzle cuts some servers off one after the other, and lets them come back in another order.
+func (n *nemesis) swizzle() {
+	var chosen []cuts
+	for _, s := range n.w.servers {
+		if n.rng.chance(0.5) {
+			chosen = append(chosen, n.split(faultIsolate, s))
+		}
+	}
+	at := int64(0)
+	for _, round := range []func(cuts){n.cut, n.mend} {
+		n.rng.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
+		for _, c := range slices.Clone(chosen) {
+			at += n.rng.between(0, 500*millisecond)
+			n.w.after(at, func() {
+				if !n.w.calm {
+					round(c)
+				}
+			})
+		}
+	}
+}
+
+func cutText(ends []int, side map[int]bool) string {
+	text := ""
+	for _, e := range ends {
+		if side[e] {
+			text += fmt.Sprintf("%d ", e)
+		}
+	}
+	return text + "cut off (clients are negative)"
+}
