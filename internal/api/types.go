@@ -375,10 +375,18 @@ type Performance struct {
 type FaultRequest struct {
 	// Block names the servers from and to which frames are dropped; it replaces the former list.
 	Block []int `json:"block"`
-	// DelayMs is added to every frame sent.
-	DelayMs int `json:"delay_ms,omitempty"`
+	// BlockIn and BlockOut are the same for frames from, or to, those servers alone.
+	BlockIn  []int `json:"block_in,omitempty"`
+	BlockOut []int `json:"block_out,omitempty"`
+	// DelayMs is how long every write to another server waits, JitterMs how much longer at most.
+	DelayMs  int `json:"delay_ms,omitempty"`
+	JitterMs int `json:"jitter_ms,omitempty"`
 	// DropPercent of frames sent to other servers are lost.
 	DropPercent int `json:"drop_percent,omitempty"`
+	// DuplicatePercent are sent twice.
+	DuplicatePercent int `json:"duplicate_percent,omitempty"`
+	// ResetPercent break their connection in the middle.
+	ResetPercent int `json:"reset_percent,omitempty"`
 }
 
 // FaultReply confirms.

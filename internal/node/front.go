@@ -70,13 +70,19 @@ func (f *front) fault(m *wire.AdminRequest, reply *wire.Reply) {
 		return
 	}
 	slices.Sort(q.Block)
-	faults := transport.Faults{DelayMs: q.DelayMs, DropPercent: q.DropPercent}
-	for _, id := range q.Block {
-		if id < 1 || id > 1<<32-1 {
-			reply.Text = fmt.Sprintf("fault request: no server %d", id)
-			return
+	faults := transport.Faults{DelayMs: q.DelayMs, JitterMs: q.JitterMs, DropPercent: q.DropPercent,
+		DuplicatePercent: q.DuplicatePercent, ResetPercent: q.ResetPercent}
+	for _, list := range []struct {
+		from []int
+		to   *[]shard.ServerID
+	}{{q.Block, &faults.Block}, {q.BlockIn, &faults.BlockIn}, {q.BlockOut, &faults.BlockOut}} {
+		for _, id := range list.from {
+			if id < 1 || id > 1<<32-1 {
+				reply.Text = fmt.Sprintf("fault request: no server %d", id)
+				return
+			}
+			*list.to = append(*list.to, shard.ServerID(id))
 		}
-		faults.Block = append(faults.Block, shard.ServerID(id))
 	}
 	if err := f.net.SetFaults(faults); err != nil {
 		reply.Text = err.Error()

@@ -267,8 +267,8 @@ func TestFrontAnswersWhatNeedsNoReplica(t *testing.T) {
 	if got.Status != wire.StatusOK || string(got.Body) != `{"block":[2,3]}` {
 		t.Errorf("fault: %+v, body %s", got, got.Body)
 	}
-	wantEvents(t, net.world, "faults {[2 3] 5 0}")
-	for _, body := range []string{"", `{"block":[0]}`, `{"drop_percent":101}`} {
+	wantEvents(t, net.world, "faults {[2 3] [] [] 5 0 0 0 0}")
+	for _, body := range []string{"", `{"block":[0]}`, `{"drop_percent":101}`, `{"block_in":[0]}`, `{"reset_percent":-1}`} {
 		fault.Body = []byte(body)
 		if got := ask(fault); got.Status != wire.StatusBadRequest || got.Text == "" {
 			t.Errorf("fault %q: %+v", body, got)

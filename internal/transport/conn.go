@@ -55,6 +55,7 @@ type Conn struct {
 	unsent  int    // bytes queued or being written
 	closing bool   // no more frames are taken; the writer ends when queued is empty
 	failure error  // why the writer ended, if it failed
+	severed bool   // an injected fault: the writer closes the connection when queued is empty
 }
 
 // newConn returns a connection whose handshake is done. r may hold bytes already read. The caller
@@ -177,7 +178,7 @@ func (c *Conn) write() {
 	var spare []byte
 	for {
 		c.mu.Lock()
-		out, ends := c.queued, c.closing
+		out, ends, severed := c.queued, c.closing, c.severed
 		c.queued = spare[:0]
 		c.mu.Unlock()
 		switch {
@@ -188,6 +189,9 @@ func (c *Conn) write() {
 			}
 			c.letGo(len(out))
 		case ends:
+			if severed {
+				c.nc.Close() // the other side sees half a frame and the end
+			}
 			return
 		default:
 			<-c.wake
@@ -244,6 +248,19 @@ func (c *Conn) abort() {
 	c.stop(0)
 	c.nc.Close()
 	<-c.written
+}
+
+// sever lets the writer end with what is queued and a part of a frame: an injected fault.
+func (c *Conn) sever(part []byte) {
+	c.mu.Lock()
+	if !c.closing {
+		c.queued = append(c.queued, part...)
+		c.hold(len(part))
+		c.severed = true
+		c.close()
+	}
+	c.mu.Unlock()
+	c.flush()
 }
 
 // stop lets the writer end, within a bound.

@@ -106,6 +106,17 @@ func (l *link) send(m wire.Message) *Conn {
 	return nil
 }
 
+// sever sends the first half of a message and breaks the link, if it is up: an injected fault.
+func (l *link) sever(m wire.Message) {
+	l.mu.Lock()
+	c := l.conn
+	l.mu.Unlock()
+	if c != nil {
+		frame := wire.Append(nil, m)
+		c.sever(frame[:len(frame)/2])
+	}
+}
+
 // run keeps the link until ctx ends.
 func (l *link) run(ctx context.Context) {
 	backoff := backoffMin

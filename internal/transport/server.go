@@ -184,8 +184,8 @@ func (s *Server) Send(es ...Envelope) {
 		var c *Conn
 		if e.Server == 0 {
 			c = s.sendClient(e)
-		} else if l := s.links[e.Server]; l != nil && !faults.drops(e.Server) {
-			c = l.sendAll(split(e.Message))
+		} else if l := s.links[e.Server]; l != nil {
+			c = faults.send(l, e.Message)
 		}
 		// Runs of messages for one connection are common: wake it at the end of each.
 		if c != nil && (len(touched) == 0 || touched[len(touched)-1] != c) {
@@ -346,7 +346,7 @@ func (s *Server) readPeer(r *bufio.Reader, from shard.ServerID) error {
 		default:
 			return fmt.Errorf("a server may not send a %s message", m.Type())
 		}
-		if !s.faults.Load().blocks(from) {
+		if !s.faults.Load().blocksFrom(from) {
 			s.handler.Peer(from, m)
 		}
 	}

@@ -471,6 +471,81 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestFaultsOfOneDirection cuts one direction of two, doubles frames and breaks links in the middle of one.
+func TestFaultsOfOneDirection(t *testing.T) {
+	one, two := pair(t, nil)
+	set := func(s *testServer, f Faults) {
+		t.Helper()
+		if err := s.SetFaults(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(one, Faults{BlockIn: []shard.ServerID{2}, DuplicatePercent: 100}) // a cut of the other direction
+	one.Send(toPeer(2, probe(3))...)
+	for range 2 {
+		if a := two.in.next(t); !reflect.DeepEqual(a.m, probe(3)) {
+			t.Fatalf("twice: got %+v", a.m)
+		}
+	}
+	set(one, Faults{BlockOut: []shard.ServerID{2}})
+	one.Send(toPeer(2, probe(4))...)
+	set(two, Faults{BlockOut: []shard.ServerID{1}})
+	set(one, Faults{})
+	one.Send(toPeer(2, probe(5))...)
+	if a := two.in.next(t); !reflect.DeepEqual(a.m, probe(5)) {
+		t.Fatalf("got %+v, want the fifth probe, which nothing cuts off", a.m)
+	}
+	set(two, Faults{BlockIn: []shard.ServerID{1}})
+	nc := rawPeer(t, two.Addr(), &testKeys.Keys[0])
+	send(t, nc, probe(6), &wire.TransferRequest{}) // the second closes the link: both were read
+	wantClosed(t, nc)
+	if len(two.in) > 0 {
+		t.Errorf("a blocked message came through: %+v", (<-two.in).m)
+	}
+}
+
+// TestSever breaks a connection in the middle of its second frame.
+func TestSever(t *testing.T) {
+	here, there := net.Pipe()
+	c := newConn(here, bufio.NewReader(here), 1<<20)
+	if err := c.queue(probe(1)); err != nil {
+		t.Fatal(err)
+	}
+	frame := wire.Append(nil, probe(2))
+	c.sever(frame[:len(frame)/2])
+	go c.write()
+	r := bufio.NewReader(there)
+	if m, err := wire.ReadFrame(r); err != nil || !reflect.DeepEqual(m, probe(1)) {
+		t.Fatalf("got %+v, %v", m, err)
+	}
+	if m, err := wire.ReadFrame(r); !errors.Is(err, wire.ErrTruncated) {
+		t.Fatalf("got %+v, %v; want half a frame and the end", m, err)
+	}
+	if err := c.Send(probe(3)); !errors.Is(err, ErrClosed) {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestResetLinksComeBack breaks the link of two servers again and again: it is dialled again.
+func TestResetLinksComeBack(t *testing.T) {
+	one, two := pair(t, nil)
+	if err := one.SetFaults(Faults{ResetPercent: 50}); err != nil {
+		t.Fatal(err)
+	}
+	arrived := 0
+	for n := range uint64(500) {
+		one.Send(toPeer(2, probe(n))...)
+		select {
+		case <-two.in:
+			if arrived++; arrived == 3 {
+				return
+			}
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	t.Fatalf("%d of 500 messages arrived", arrived)
+}
+
 func TestPortInUse(t *testing.T) {
 	s := start(t, 1, nil)
 	_, err := Listen(Options{Listen: s.Addr(), Keys: testKeys, Logger: slog.New(slog.DiscardHandler)})
