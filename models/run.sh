@@ -5,12 +5,14 @@ set -u
 
 usage() {
 	cat <<'EOF'
-usage: models/run.sh [-j JOBS] [small|full] [WORD]
+usage: models/run.sh [-j JOBS] [-w] [small|full] [WORD]
 
   small    the small configurations and all variants (default, as in CI)
   full     these and the big configurations (minutes, up to 4 GB each)
   WORD     only the cases whose line contains WORD, such as cancel.pml or BYSTANDER
   -j JOBS  searches at once (default 2)
+  -w       also writes the rows into the table of README.md; a row of a case that was not run stays, one of a case
+           that is no more goes
 
 Prints a Markdown table. Exit codes: 0 all as expected, 1 some were not, 2 could not run.
 EOF
@@ -78,16 +80,34 @@ small reach cancel.pml -DPATIENT -DREACH5
 full  reach cancel.pml -DPATIENT -DDISJOINT -DREACH6
 small pass read.pml -DNT=1 -DNRD=2
 small pass read.pml -DNT=2 -DNRD=1
+small pass read.pml -DNT=2 -DNRD=2 -DINTRA
+small pass read.pml -DNT=2 -DNRD=2 -DONESHARD
+small pass read.pml -DNT=2 -DNRD=3 -DINTRA -DONESHARD
 full  pass read.pml -DNT=2 -DNRD=2
-small fail read.pml -DNT=2 -DNRD=2 -DBUG_POSTED
-small fail read.pml -DNT=2 -DNRD=2 -DBUG_STALE
-small fail read.pml -DNT=2 -DNRD=2 -DBUG_FIRSTRULE
+small fail read.pml -DNT=2 -DNRD=2 -DINTRA -DBUG_POSTED
+small fail read.pml -DNT=1 -DNRD=1 -DBUG_STALE
+small fail read.pml -DNT=2 -DNRD=2 -DONESHARD -DBUG_FIRSTRULE
+small fail read.pml -DNT=2 -DNRD=2 -DINTRA -DBUG_CURRENT
+small fail read.pml -DNT=2 -DNRD=2 -DBUG_CURRENT
+small fail read.pml -DNT=2 -DNRD=2 -DINTRA -DONESHARD -DBUG_LATER
+small fail read.pml -DNT=2 -DNRD=2 -DINTRA -DONESHARD -DBUG_OWNASK
+small fail read.pml -DNT=2 -DNRD=2 -DINTRA -DBUG_EARLYASK
+small reach read.pml -DNT=2 -DNRD=2 -DINTRA -DONESHARD -DREACH1
+small reach read.pml -DNT=2 -DNRD=2 -DINTRA -DONESHARD -DREACH2
 small reach fork.pml
 small pass refuse.pml
 small fail refuse.pml -DBUG_NOSETTLE
 small fail refuse.pml -DBUG_PRECHECK
 small pass refuse_debit.pml -DFIXED
 small fail refuse_debit.pml
+small pass justify.pml
+small fail justify.pml -DBUG_ONCE
+small fail justify.pml -DBUG_ONLYNEW
+small fail justify.pml -DBUG_CREDITS
+small fail justify.pml -DBUG_NOSETTLE
+small reach justify.pml -DREACH1
+small reach justify.pml -DREACH2
+small reach justify.pml -DREACH3
 small pass audit.pml
 small pass audit.pml -DFOLLOWER -DNOX
 small pass audit.pml -DFOLLOWER -DNOY
@@ -156,7 +176,7 @@ judge() {
 
 # run_case NUMBER builds and searches one case in its own directory, and leaves its row and verdict there.
 run_case() {
-	local number=$1 expect model options size started ended states got want code=0
+	local number=$1 expect model options size states got want code=0
 	local mode="-DSAFETY" optimise=-O2 search="" defines=() option
 	read -r size expect model options < <(sed -n "${number}p" "$work/cases")
 	mkdir "$work/$number" && cd "$work/$number" || exit 2
@@ -166,7 +186,6 @@ run_case() {
 	# Most variants are caught at once: compiling is what they cost.
 	[ "$expect" = pass ] || optimise=-O1
 	cp "$here/$model" . || exit 2
-	started=${EPOCHREALTIME/[.,]/}
 	if ! spin -a "${defines[@]}" "$model" >build.txt 2>&1 ||
 		! gcc $optimise $mode -DNOFAIR -DCOLLAPSE -w -o pan pan.c >>build.txt 2>&1; then
 		got="does not build"
@@ -175,11 +194,11 @@ run_case() {
 		timeout --foreground "$limit_s" ./pan -m10000 -w22 $search >search.txt 2>&1 || code=$?
 		got=$(judge "$expect" "$code")
 	fi
-	ended=${EPOCHREALTIME/[.,]/}
+	times >times.txt # processor time, ours and our children's: it depends less than the clock on what else runs here
 	states=$(awk '/states, stored/ { print $1; exit }' search.txt)
 	case $expect in pass) want=pass ;; fail) want=caught ;; reach) want=reached ;; esac
-	printf '| %s | %s | %s | %d.%d s | %s | %s |\n' "$model" "${options:--}" "${states:--}" \
-		$(((ended - started) / 1000000)) $(((ended - started) / 100000 % 10)) "$want" "$got" >row
+	printf '| %s | %s | %s | %s s | %s | %s |\n' "$model" "${options:--}" "${states:--}" \
+		"$(tr 'ms' '  ' <times.txt | awk '{ sum += 60*($1+$3)+$2+$4 } END { printf "%.1f", sum }')" "$want" "$got" >row
 	rm -f pan pan.*
 	if [ "$got" = "$want" ]; then
 		[ -t 2 ] && echo "ok  $model $options" >&2
@@ -202,11 +221,12 @@ if [ "${1:-}" = --case ]; then # this script as xargs calls it
 	exit 0
 fi
 
-jobs=2 size=small word=""
+jobs=2 size=small word="" write=no
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h | --help) usage; exit 0 ;;
 	-j) [ $# -ge 2 ] || { usage >&2; exit 2; }; jobs=$2; shift ;;
+	-w) write=yes ;;
 	small | full) size=$1 ;;
 	-*) usage >&2; exit 2 ;;
 	*) word=$1 ;;
@@ -229,9 +249,22 @@ cases | if [ "$size" = full ]; then cat; else grep '^small'; fi | grep -F -- "$w
 count=$(wc -l <"$work/cases")
 [ "$count" -gt 0 ] || { echo "models/run.sh: no $size case contains $word" >&2; exit 2; }
 
+# write_table puts the new rows into README.md, in the order of the cases.
+write_table() {
+	local readme=$here/README.md size expect model options key
+	cases | while read -r size expect model options; do
+		key="| $model | ${options:--} |"
+		cat "$work"/[0-9]*/row "$readme" | grep -F -m1 -- "$key" || echo "models/run.sh: $model $options has no row: not run yet" >&2
+	done >"$work/table"
+	awk -v table="$work/table" '
+		/^\| Model \| Options \| States/ { print; getline; print; while ((getline row < table) > 0) print row; skip = 1; next }
+		skip && /^\|/ { next }
+		{ skip = 0; print }' "$readme" >"$work/readme" && cat "$work/readme" >"$readme"
+}
+
 SECONDS=0
 seq "$count" | xargs -P "$jobs" -I{} bash "$here/run.sh" --case {}
-echo "| Model | Options | States | Time | Expected | Got |"
+echo "| Model | Options | States | CPU | Expected | Got |"
 echo "|---|---|---:|---:|---|---|"
 rows=0
 for ((number = 1; number <= count; number++)); do
@@ -240,4 +273,5 @@ done
 bad=$(find "$work" -name unexpected | wc -l)
 echo
 echo "$size: $count cases, $((count - rows + bad)) not as expected, $SECONDS s with $jobs at once, $(spin -V)"
-[ "$rows" = "$count" ] && [ "$bad" = 0 ]
+[ "$rows" = "$count" ] && [ "$bad" = 0 ] || exit 1
+[ "$write" = no ] || write_table
