@@ -1,6 +1,6 @@
 # What a person needs; CI is .ci/run.
 
-.PHONY: build test race lint fuzz e2e models demo ci
+.PHONY: build test race lint fuzz e2e models demo bench ci
 
 build:
 	go build -o raftbank ./cmd/raftbank
@@ -26,6 +26,9 @@ models:
 
 demo:
 	go run ./cmd/raftbank demo
+
+bench:
+	go run ./cmd/raftbank bench suite --quick
 
 ci:
 	.ci/run

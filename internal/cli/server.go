@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"syscall"
@@ -30,6 +31,7 @@ type serverArgs struct {
 	AllowFaults         bool
 	ForceBootstrap      bool
 	ExitWithStdin       bool // end at once when standard input closes: a child of the demo
+	CPUProfile          string
 }
 
 // newServerCmd builds the command server.
@@ -60,7 +62,9 @@ leadership; a second signal ends it at once, which is as safe as kill -9: nothin
 	f.BoolVar(&s.AllowFaults, "allow-faults", false, "let clients cut this server's network, for demo and tests")
 	f.BoolVar(&s.ForceBootstrap, "force-bootstrap", false, "open a new bank without asking every replica; can lose a bank that exists")
 	f.BoolVar(&s.ExitWithStdin, "exit-with-stdin", false, "end when standard input closes")
-	_ = f.MarkHidden("exit-with-stdin") // the flag is defined above
+	f.StringVar(&s.CPUProfile, "cpu-profile", "", "write a CPU profile of the whole run to this file")
+	_ = f.MarkHidden("exit-with-stdin") // the flags are defined above
+	_ = f.MarkHidden("cpu-profile")
 	return cmd
 }
 
@@ -79,6 +83,13 @@ func (a *App) runServer(_ context.Context, s serverArgs) error {
 	}
 	ctx, stop := untilSignalled()
 	defer stop()
+	if s.CPUProfile != "" {
+		stopProfile, err := startProfile(s.CPUProfile)
+		if err != nil {
+			return err
+		}
+		defer stopProfile()
+	}
 	if s.ExitWithStdin {
 		go exitWith(a.In)
 	}
@@ -165,6 +176,7 @@ func untilSignalled() (context.Context, func()) {
 // any instruction.
 func exitWith(in io.Reader) {
 	_, _ = io.Copy(io.Discard, in)
+	pprof.StopCPUProfile() // does nothing if there is none
 	os.Exit(exitOK)
 }
 

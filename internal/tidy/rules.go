@@ -64,7 +64,9 @@ var layers = map[string]layer{
 	"client":             {Own: own("invariant", "shard", "ledger", "txn", "wire", "api", "session", "transport")},
 	// The simulator runs what the server runs, on a disk and a network of its own.
 	"internal/sim": {Ordered: true, Own: own("invariant", "planted", "shard", "ledger", "txn", "wire", "api", "replica", "session", "storage")},
-	"internal/cli": {Own: append(own("invariant", "planted", "shard", "ledger", "txn", "api", "config", "linear", "node", "sim", "transport", "wire"),
+	// Load and its measurement, through the public client.
+	"internal/bench": {Own: append(own("shard", "ledger", "api"), "client")},
+	"internal/cli": {Own: append(own("invariant", "planted", "shard", "ledger", "txn", "api", "config", "linear", "node", "sim", "bench", "transport", "wire"),
 		"client", "examples")},
 	"cmd/raftbank":  {Own: own("cli")},
 	"examples":      {},

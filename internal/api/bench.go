@@ -1,0 +1,129 @@
+package api
+
+// Bench is what one benchmark run measured. A pointer that is null was not measured.
+type Bench struct {
+	System   string            `json:"system"`  // raftbank, or a peer
+	Started  string            `json:"started"` // RFC 3339
+	Config   BenchConfig       `json:"config"`
+	Versions map[string]string `json:"versions"`
+	Machine  BenchMachine      `json:"machine"`
+
+	Seconds     float64           `json:"seconds"` // length of the measured window
+	Committed   int               `json:"committed"`
+	Aborted     map[string]int    `json:"aborted"` // by reason
+	Unavailable int               `json:"unavailable"`
+	Unknown     int               `json:"unknown"`
+	TPS         float64           `json:"tps"` // committed transfers per second that were answered in the window
+	LatencyUs   LatencyUs         `json:"latency_us"`
+	Kinds       []KindPerformance `json:"kinds"` // intra, cross, read
+
+	CPUUsPerTransfer     BenchCPU `json:"cpu_us_per_transfer"`
+	RSSBytes             *uint64  `json:"rss_bytes"` // of all servers together, at the end of the window
+	ClientRSSBytes       *uint64  `json:"client_rss_bytes"`
+	DiskBytesPerTransfer *float64 `json:"disk_bytes_per_transfer"` // written by all servers, by the kernel's account
+	LogBytesPerTransfer  *float64 `json:"log_bytes_per_transfer"`  // given to the raft logs
+	SyncsPerTransfer     *float64 `json:"syncs_per_transfer"`      // fsync and fdatasync of all servers
+
+	ConservationOK *bool  `json:"conservation_ok"`
+	HashesOK       *bool  `json:"hashes_ok"`
+	CheckNote      string `json:"check_note,omitempty"`
+
+	Timeline     []BenchSlice    `json:"timeline"`
+	Distribution []BenchQuantile `json:"distribution"`
+	Error        *Error          `json:"error,omitempty"`
+}
+
+// BenchConfig is the load and the bank that it was put on.
+type BenchConfig struct {
+	Clients      int     `json:"clients"`
+	Batch        int     `json:"batch"`
+	InFlight     int     `json:"in_flight"` // requests that each client has open
+	DurationMs   int64   `json:"duration_ms"`
+	WarmupMs     int64   `json:"warmup_ms"`
+	CrossPercent *int    `json:"cross_percent"` // null: as uniform pairs fall
+	Skew         float64 `json:"skew"`          // exponent of Zipf's law; 0: uniform
+	Hot          int     `json:"hot"`           // hot accounts, one of which every transfer touches
+	ReadsPercent int     `json:"reads_percent"`
+	Rate         float64 `json:"rate"` // transfers due per second; 0: closed loop
+	Seed         uint64  `json:"seed"`
+	DeadlineMs   int64   `json:"deadline_ms"`
+
+	Shards         int    `json:"shards"`
+	Replicas       int    `json:"replicas"`
+	Accounts       uint64 `json:"accounts"`
+	OpeningBalance uint64 `json:"opening_balance"`
+	Spawned        bool   `json:"spawned"`
+	ServerProcs    int    `json:"server_procs"` // GOMAXPROCS of spawned servers; 0: not set
+}
+
+// BenchMachine is where it ran.
+type BenchMachine struct {
+	CPU         string   `json:"cpu"`
+	Cores       int      `json:"cores"`
+	MemoryBytes uint64   `json:"memory_bytes"`
+	System      string   `json:"system"`  // operating system, its release, architecture
+	Load1m      *float64 `json:"load_1m"` // load average when the run began: what others did to the machine
+}
+
+// BenchCPU is CPU time in microseconds per committed transfer.
+type BenchCPU struct {
+	Servers *float64 `json:"servers"` // all replicas of all shards
+	Client  *float64 `json:"client"`
+}
+
+// BenchSlice is one slice of the measured window.
+type BenchSlice struct {
+	AtMs      int64   `json:"at_ms"` // its end, since the window began
+	TPS       float64 `json:"tps"`   // committed
+	Failed    int     `json:"failed"`
+	P50Us     int64   `json:"p50_us"`
+	P99Us     int64   `json:"p99_us"`
+	Committed int     `json:"committed"`
+}
+
+// BenchQuantile is one point of the latency distribution.
+type BenchQuantile struct {
+	Percent float64 `json:"percent"`
+	Us      int64   `json:"us"`
+}
+
+// BenchSuite is the standard table.
+type BenchSuite struct {
+	Quick    bool              `json:"quick"`
+	Versions map[string]string `json:"versions"`
+	Machine  BenchMachine      `json:"machine"`
+	Rows     []BenchRow        `json:"rows"`
+	Error    *Error            `json:"error,omitempty"`
+}
+
+// BenchRow is one load of the standard table.
+type BenchRow struct {
+	Name    string    `json:"name"`
+	Load    string    `json:"load"`   // in words
+	Figure  string    `json:"figure"` // which figure counts here
+	Unit    string    `json:"unit"`
+	Values  []float64 `json:"values"` // one per run
+	Median  float64   `json:"median"`
+	Command string    `json:"command"` // that makes one run
+	Runs    []Bench   `json:"runs"`
+}
+
+// BenchCompare holds two results against each other.
+type BenchCompare struct {
+	A     string       `json:"a"` // files
+	B     string       `json:"b"`
+	Rows  []BenchRatio `json:"rows"`
+	Notes []string     `json:"notes"` // what makes the two hard to compare
+	Error *Error       `json:"error,omitempty"`
+}
+
+// BenchRatio is one figure of two results. A value that one of them lacks is null, and so is the ratio.
+type BenchRatio struct {
+	Row    string   `json:"row,omitempty"` // of a suite
+	Figure string   `json:"figure"`
+	Unit   string   `json:"unit"`
+	A      *float64 `json:"a"`
+	B      *float64 `json:"b"`
+	Ratio  *float64 `json:"ratio"`            // B over A
+	Better string   `json:"better,omitempty"` // a, b, or "" within 2 %
+}

@@ -1,0 +1,221 @@
+package bench
+
+import (
+	"sync"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"raftbank/client"
+	"raftbank/internal/api"
+)
+
+// Histograms hold microseconds up to ten minutes; a longer wait counts as ten minutes.
+const (
+	maxUs       = int64(10 * time.Minute / time.Microsecond)
+	digits      = 3
+	sliceDigits = 2 // of the many histograms of the timeline
+)
+
+// Kinds that a recorder tells apart, in the order of the output.
+const (
+	kindIntra = iota
+	kindCross
+	kindRead
+	kinds
+)
+
+// kindRead has no name in package api, which knows transfers only.
+const readName = "read"
+
+var kindNames = [kinds]string{api.KindIntra, api.KindCross, readName}
+
+// window is the measured stretch of a run, cut into slices.
+type window struct {
+	from, to time.Time
+	slice    time.Duration
+	open     bool // open loop: what was due in the window counts, else what was answered in it
+}
+
+// slices of the timeline are at least this long and at most this many.
+const (
+	minSlice  = 100 * time.Millisecond
+	maxSlices = 120
+)
+
+func newWindow(start time.Time, o *Options) window {
+	w := window{from: start.Add(o.Warmup), open: o.Rate > 0}
+	w.to = w.from.Add(o.Duration)
+	w.slice = max(minSlice, (o.Duration+maxSlices-1)/maxSlices)
+	return w
+}
+
+func (w *window) holds(t time.Time) bool { return !t.Before(w.from) && t.Before(w.to) }
+
+// counts reports whether a request counts that was due and answered at these times.
+func (w *window) counts(due, end time.Time) bool {
+	if w.open {
+		return w.holds(due)
+	}
+	return w.holds(end)
+}
+
+// figures is what is counted of one kind.
+type figures struct {
+	committed, unavailable, unknown int
+	inWindow                        int // of committed: answered in the window
+	aborted                         map[client.Reason]int
+	latency                         *hdrhistogram.Histogram // of answered ones
+}
+
+// slice is a part of the timeline.
+type slice struct {
+	committed, failed int
+	latency           *hdrhistogram.Histogram
+}
+
+// recorder counts for some slots. Many slots share few recorders, for histograms are large.
+type recorder struct {
+	w *window
+
+	mu sync.Mutex
+	// guarded by mu
+	kinds     [kinds]figures
+	slices    []slice
+	committed int // in the whole run, warm-up included
+}
+
+func newRecorder(w *window) *recorder {
+	r := &recorder{w: w, slices: make([]slice, int((w.to.Sub(w.from)+w.slice-1)/w.slice))}
+	for i := range r.kinds {
+		r.kinds[i] = figures{aborted: map[client.Reason]int{}, latency: hdrhistogram.New(1, maxUs, digits)}
+	}
+	return r
+}
+
+// microseconds of a latency, within what a histogram holds.
+func microseconds(d time.Duration) int64 { return min(max(d.Microseconds(), 1), maxUs) }
+
+// transfers counts the results of a request that was due and sent at these times. A result's latency
+// begins when it was due.
+func (r *recorder) transfers(due, sent time.Time, results []client.Result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range results {
+		res := &results[i]
+		end := sent.Add(res.Latency)
+		if res.Outcome == client.Committed {
+			r.committed++
+		}
+		if !r.w.counts(due, end) {
+			continue
+		}
+		kind := kindIntra
+		if res.Kind == client.Cross {
+			kind = kindCross
+		}
+		r.count(&r.kinds[kind], res, end.Sub(due), end)
+	}
+}
+
+func (r *recorder) count(f *figures, res *client.Result, latency time.Duration, end time.Time) {
+	s := r.sliceAt(end)
+	us := microseconds(latency)
+	switch res.Outcome {
+	case client.Committed:
+		f.committed++
+		if r.w.holds(end) {
+			f.inWindow++
+		}
+		if s != nil {
+			s.committed++
+		}
+	case client.Aborted:
+		f.aborted[res.Reason]++
+		if s != nil {
+			s.failed++
+		}
+	case client.Unavailable, client.Unknown:
+		if res.Outcome == client.Unknown {
+			f.unknown++
+		} else {
+			f.unavailable++
+		}
+		if s != nil {
+			s.failed++
+		}
+		return // no answer, no latency
+	default:
+		panic("unreachable: outcome of a result")
+	}
+	_ = f.latency.RecordValue(us) // in range, by microseconds
+	if s != nil {
+		_ = s.latency.RecordValue(us)
+	}
+}
+
+// read counts one read.
+func (r *recorder) read(due, end time.Time, answered bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.w.counts(due, end) {
+		return
+	}
+	f := &r.kinds[kindRead]
+	if !answered {
+		f.unavailable++
+		return
+	}
+	f.committed++
+	if r.w.holds(end) {
+		f.inWindow++
+	}
+	_ = f.latency.RecordValue(microseconds(end.Sub(due)))
+}
+
+// sliceAt returns the slice of a time; nil outside the window.
+func (r *recorder) sliceAt(t time.Time) *slice {
+	if !r.w.holds(t) {
+		return nil
+	}
+	s := &r.slices[int(t.Sub(r.w.from)/r.w.slice)]
+	if s.latency == nil {
+		s.latency = hdrhistogram.New(1, maxUs, sliceDigits)
+	}
+	return s
+}
+
+// total returns the committed transfers so far, warm-up included.
+func (r *recorder) total() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.committed
+}
+
+// merge adds another recorder's figures. Nobody may use either meanwhile.
+func (r *recorder) merge(o *recorder) {
+	r.committed += o.committed
+	for i := range r.kinds {
+		a, b := &r.kinds[i], &o.kinds[i]
+		a.committed += b.committed
+		a.inWindow += b.inWindow
+		a.unavailable += b.unavailable
+		a.unknown += b.unknown
+		for reason, n := range b.aborted {
+			a.aborted[reason] += n
+		}
+		a.latency.Merge(b.latency)
+	}
+	for i := range r.slices {
+		a, b := &r.slices[i], &o.slices[i]
+		a.committed += b.committed
+		a.failed += b.failed
+		switch {
+		case b.latency == nil:
+		case a.latency == nil:
+			a.latency = b.latency
+		default:
+			a.latency.Merge(b.latency)
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package bench
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"html/template"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"raftbank/internal/api"
+)
+
+//go:embed report.html
+var reportText string
+
+var reportTemplate = template.Must(template.New("report").Parse(reportText))
+
+// page is what the template shows.
+type page struct {
+	Title, Subtitle string
+	Tiles           []tile
+	Throughput      template.HTML
+	Latency         template.HTML
+	Distribution    template.HTML
+	Kinds           []kindLine
+	Outcomes        []pair
+	Costs           []pair
+	Config          []pair
+	Machine         []pair
+}
+
+type tile struct{ Name, Value, Unit string }
+
+type pair struct{ Name, Value string }
+
+type kindLine struct{ Kind, TPS, Committed, Mean, P50, P95, P99, P999, Max string }
+
+// Report returns a result as one self-contained page: it loads nothing from anywhere.
+func Report(r *api.Bench) ([]byte, error) {
+	p := page{
+		Title: r.System + " benchmark", Subtitle: "run at " + r.Started + ", " + trimFloat(r.Seconds) + " s measured",
+		Tiles: []tile{
+			{"committed transfers", grouped(r.TPS), "per second"},
+			{"median latency", ms(r.LatencyUs.P50), "ms"},
+			{"99th percentile", ms(r.LatencyUs.P99), "ms"},
+			{"servers' CPU", optional(r.CPUUsPerTransfer.Servers, 2), "us per transfer"},
+		},
+		Throughput: throughputChart(r), Latency: latencyChart(r), Distribution: distributionChart(r),
+		Costs: costs(r), Config: configPairs(&r.Config), Machine: machinePairs(r),
+	}
+	for _, k := range r.Kinds {
+		l := k.LatencyUs
+		p.Kinds = append(p.Kinds, kindLine{k.Kind, grouped(k.TPS), grouped(float64(k.Committed)),
+			ms(int64(l.Mean)), ms(l.P50), ms(l.P95), ms(l.P99), ms(l.P999), ms(l.Max)})
+	}
+	p.Outcomes = outcomes(r)
+	var b bytes.Buffer
+	if err := reportTemplate.Execute(&b, p); err != nil {
+		return nil, fmt.Errorf("make the report: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+func outcomes(r *api.Bench) []pair {
+	ps := []pair{{"committed", grouped(float64(r.Committed))}}
+	for _, reason := range slices.Sorted(maps.Keys(r.Aborted)) {
+		ps = append(ps, pair{"aborted: " + strings.ReplaceAll(reason, "_", " "), grouped(float64(r.Aborted[reason]))})
+	}
+	return append(ps, pair{"unavailable", grouped(float64(r.Unavailable))}, pair{"unknown", grouped(float64(r.Unknown))},
+		pair{"money conserved", verdict(r.ConservationOK)}, pair{"replicas' hashes equal", verdict(r.HashesOK)})
+}
+
+func costs(r *api.Bench) []pair {
+	mib := func(n *uint64) string {
+		if n == nil {
+			return notMeasured
+		}
+		return grouped(float64(*n)/(1<<20)) + " MiB"
+	}
+	return []pair{
+		{"CPU per transfer, servers", optional(r.CPUUsPerTransfer.Servers, 2) + " us"},
+		{"CPU per transfer, client", optional(r.CPUUsPerTransfer.Client, 2) + " us"},
+		{"resident memory, servers", mib(r.RSSBytes)}, {"resident memory, client", mib(r.ClientRSSBytes)},
+		{"log bytes per transfer", optional(r.LogBytesPerTransfer, 0)},
+		{"disk bytes per transfer", optional(r.DiskBytesPerTransfer, 0)},
+		{"syncs per transfer", optional(r.SyncsPerTransfer, 4)},
+	}
+}
+
+func configPairs(c *api.BenchConfig) []pair {
+	cross := "as uniform pairs fall"
+	if c.CrossPercent != nil {
+		cross = strconv.Itoa(*c.CrossPercent) + " %"
+	}
+	loop := "closed"
+	if c.Rate > 0 {
+		loop = "open, " + grouped(c.Rate) + " due per second"
+	}
+	ps := []pair{
+		{"clients", strconv.Itoa(c.Clients)}, {"transfers per request", strconv.Itoa(c.Batch)},
+		{"requests in flight per client", strconv.Itoa(c.InFlight)}, {"loop", loop}, {"cross-shard", cross},
+		{"reads", strconv.Itoa(c.ReadsPercent) + " %"}, {"Zipf exponent", trimFloat(c.Skew)}, {"hot accounts", strconv.Itoa(c.Hot)},
+		{"shards x replicas", fmt.Sprintf("%d x %d", c.Shards, c.Replicas)}, {"accounts", grouped(float64(c.Accounts))},
+		{"window and warm-up", fmt.Sprintf("%g s, %g s", float64(c.DurationMs)/1000, float64(c.WarmupMs)/1000)},
+		{"seed", strconv.FormatUint(c.Seed, 10)}, {"bank of its own", yesNo(c.Spawned)},
+	}
+	if c.ServerProcs > 0 {
+		ps = append(ps, pair{"GOMAXPROCS of a server", strconv.Itoa(c.ServerProcs)})
+	}
+	return ps
+}
+
+func machinePairs(r *api.Bench) []pair {
+	m := &r.Machine
+	ps := []pair{{"processor", m.CPU}, {"cores", strconv.Itoa(m.Cores)}, {"system", m.System}}
+	if m.MemoryBytes > 0 {
+		ps = append(ps, pair{"memory", grouped(float64(m.MemoryBytes)/(1<<30)) + " GiB"})
+	}
+	if m.Load1m != nil {
+		ps = append(ps, pair{"load average before", trimFloat(*m.Load1m)})
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Versions)) {
+		ps = append(ps, pair{name, r.Versions[name]})
+	}
+	return ps
+}
+
+const notMeasured = "not measured"
+
+func verdict(ok *bool) string {
+	if ok == nil {
+		return "not comparable"
+	}
+	return yesNo(*ok)
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func optional(v *float64, decimals int) string {
+	if v == nil {
+		return notMeasured
+	}
+	if *v >= 1000 {
+		return grouped(*v)
+	}
+	return strconv.FormatFloat(*v, 'f', decimals, 64)
+}
+
+func ms(us int64) string { return strconv.FormatFloat(float64(us)/1000, 'f', 2, 64) }
+
+func trimFloat(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
+
+// grouped prints a number without decimals, in groups of three digits.
+func grouped(v float64) string {
+	s := strconv.FormatFloat(math.Round(v), 'f', 0, 64)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}

@@ -1,0 +1,189 @@
+package bench
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"raftbank/internal/api"
+)
+
+func sample() *api.Bench {
+	cpu, ok := 2.5, true
+	return &api.Bench{
+		System: "raftbank", Started: "2026-01-02T03:04:05Z", Seconds: 2, Committed: 2468, TPS: 1234,
+		Aborted:          map[string]int{"insufficient_funds": 3},
+		LatencyUs:        api.LatencyUs{Mean: 400, P50: 350, P95: 700, P99: 9000, P999: 20_000, Max: 30_000},
+		Kinds:            []api.KindPerformance{{Kind: "intra", Committed: 2468, TPS: 1234}},
+		Config:           api.BenchConfig{Clients: 3, Batch: 7, InFlight: 1, Shards: 1, Replicas: 3},
+		Versions:         map[string]string{"raftbank": "0.1.0 <b>"},
+		Machine:          api.BenchMachine{CPU: "a processor", Cores: 2},
+		CPUUsPerTransfer: api.BenchCPU{Servers: &cpu}, ConservationOK: &ok,
+		Timeline:     []api.BenchSlice{{AtMs: 1000, TPS: 1000, P50Us: 300, P99Us: 900}, {AtMs: 2000, TPS: 1468}},
+		Distribution: []api.BenchQuantile{{Percent: 0, Us: 100}, {Percent: 50, Us: 350}, {Percent: 100, Us: 30_000}},
+	}
+}
+
+func TestReport(t *testing.T) {
+	page, err := Report(sample())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(page)
+	for _, want := range []string{"1,234", "0.35", "2.50", "insufficient funds", "0.1.0 &lt;b&gt;", "not measured", "a processor", "until 1.0 s: p99 900 us"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	for _, bad := range []string{"http:", "https:", "src=", "href=", "@import", "url(", "<script", "NaN", "Inf"} {
+		if strings.Contains(text, bad) {
+			t.Errorf("the page holds %q", bad)
+		}
+	}
+	if n := strings.Count(text, "<svg"); n != 3 {
+		t.Errorf("%d charts, want 3", n)
+	}
+	for rest := text; strings.Contains(rest, "<svg"); {
+		_, after, _ := strings.Cut(rest, "<svg")
+		svg, next, _ := strings.Cut(after, "</svg>")
+		wellFormed(t, "<svg"+svg+"</svg>")
+		rest = next
+	}
+	if _, err := Report(&api.Bench{}); err != nil {
+		t.Errorf("an empty result: %v", err)
+	}
+}
+
+func wellFormed(t *testing.T, text string) {
+	t.Helper()
+	d := xml.NewDecoder(strings.NewReader(text))
+	for {
+		if _, err := d.Token(); err == io.EOF {
+			return
+		} else if err != nil {
+			t.Fatalf("%v in %.200s", err, text)
+		}
+	}
+}
+
+func write(t *testing.T, name string, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func read(t *testing.T, v any) Results {
+	t.Helper()
+	r, err := ReadResults(write(t, "r.json", v))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestCompareRuns(t *testing.T) {
+	b := sample()
+	b.TPS, b.LatencyUs.P50, b.LatencyUs.P95, b.Config.Batch = 2468, 700, 705, 8
+	busy := 3.0
+	b.Machine.Load1m = &busy
+	v, err := Compare(read(t, sample()), read(t, b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	by := map[string]api.BenchRatio{}
+	for _, r := range v.Rows {
+		by[r.Figure] = r
+	}
+	for figure, want := range map[string]struct {
+		ratio  float64
+		better string
+	}{
+		"transfers per second": {2, "b"}, "latency, p50": {2, "a"}, "latency, p95": {705.0 / 700, ""}, "CPU per transfer, servers": {1, ""},
+	} {
+		if r := by[figure]; r.Ratio == nil || *r.Ratio != want.ratio || r.Better != want.better {
+			t.Errorf("%s: %+v, want %+v", figure, r, want)
+		}
+	}
+	if r := by["syncs per transfer"]; r.Ratio != nil || r.A != nil {
+		t.Errorf("a figure that was not measured was compared: %+v", r)
+	}
+	notes := strings.Join(v.Notes, "\n")
+	if !strings.Contains(notes, "batch: 7 and 8") || !strings.Contains(notes, "busy before the second run: load average 3.0 on 2 cores") || len(v.Notes) != 2 {
+		t.Errorf("notes: %s", notes)
+	}
+}
+
+func TestCompareSuites(t *testing.T) {
+	suite := func(p50, tps float64, name string) *api.BenchSuite {
+		return &api.BenchSuite{Rows: []api.BenchRow{
+			{Name: "one", Figure: "latency, p50", Unit: unitUs, Median: p50}, {Name: name, Figure: "transfers per second", Unit: unitRate, Median: tps},
+		}}
+	}
+	v, err := Compare(read(t, suite(400, 1000, "batches")), read(t, suite(200, 500, "batches")))
+	if err != nil || len(v.Rows) != 2 {
+		t.Fatalf("%+v, %v", v, err)
+	}
+	if a, b := v.Rows[0], v.Rows[1]; a.Row != "one" || *a.Ratio != 0.5 || a.Better != "b" || *b.Ratio != 0.5 || b.Better != "a" {
+		t.Errorf("got %+v", v.Rows)
+	}
+	if v, err := Compare(read(t, suite(1, 1, "batches")), read(t, suite(1, 1, "shards"))); err != nil || len(v.Rows) != 1 {
+		t.Errorf("one row in common: %+v, %v", v, err)
+	}
+	none := &api.BenchSuite{Rows: []api.BenchRow{}}
+	if _, err := Compare(read(t, none), read(t, none)); err == nil {
+		t.Error("suites without rows were compared")
+	}
+	if _, err := Compare(read(t, sample()), read(t, none)); err == nil {
+		t.Error("a run and a suite were compared")
+	}
+}
+
+func TestReadResultsRefuses(t *testing.T) {
+	if _, err := ReadResults(filepath.Join(t.TempDir(), "none.json")); err == nil {
+		t.Error("a file that is not there was read")
+	}
+	if _, err := ReadResults(write(t, "other.json", map[string]int{"x": 1})); err == nil || !strings.Contains(err.Error(), "neither a result") {
+		t.Errorf("another file: %v", err)
+	}
+	if _, err := ReadResults(write(t, "text.json", "hello")); err == nil {
+		t.Error("a text was read")
+	}
+}
+
+func TestStandard(t *testing.T) {
+	for _, quick := range []bool{false, true} {
+		names := map[string]bool{}
+		for _, r := range Standard(quick, 5) {
+			if err := r.Options.Validate(testTopology(r.Shards, 1000)); err != nil {
+				t.Errorf("row %s: %v", r.Name, err)
+			}
+			if names[r.Name] || r.Options.Seed != 5 {
+				t.Errorf("row %s: twice, or without the seed", r.Name)
+			}
+			names[r.Name] = true
+			if quick && r.Options.Duration.Seconds() > 10 {
+				t.Errorf("row %s takes %s", r.Name, r.Options.Duration)
+			}
+		}
+	}
+	b := sample()
+	for figure, want := range map[string]float64{"latency, p50": 350, "latency, p99": 9000, "transfers per second": 1234} {
+		if got := (&Row{Figure: figure}).Value(b); got != want {
+			t.Errorf("%s: got %g, want %g", figure, got, want)
+		}
+	}
+	if Median(nil) != 0 || Median([]float64{3, 1, 2}) != 2 || Median([]float64{4, 1}) != 2.5 {
+		t.Error("medians are wrong")
+	}
+}

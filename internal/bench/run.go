@@ -1,0 +1,218 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"raftbank/client"
+	"raftbank/internal/shard"
+)
+
+// progressEvery is how often Run tells how far it is.
+const progressEvery = 500 * time.Millisecond
+
+// Progress is how far a run is.
+type Progress struct {
+	Elapsed, Whole time.Duration // warm-up included
+	Committed      int           // so far, warm-up included
+	TPS            float64       // since the last one
+	Measuring      bool          // the warm-up is over
+}
+
+// Measured is what a run counted. Result makes figures of it.
+type Measured struct {
+	options       Options
+	started       time.Time
+	recorder      *recorder
+	before, after map[string]uint64 // servers' usage at the ends of the window
+	own           [2]map[string]uint64
+	load          *float64 // load average before
+	// UsageError says why figures of the servers are missing; nil: none is.
+	UsageError error
+}
+
+// run is one run in progress.
+type run struct {
+	o         Options
+	target    Target
+	w         window
+	recorders []*recorder
+	due       chan time.Time // open loop
+	sleep     func(time.Duration)
+	progress  func(Progress) // may be nil
+
+	ctx  context.Context
+	stop context.CancelCauseFunc
+}
+
+// Run puts the load on the target and measures it. The options must be valid for the topology. progress
+// may be nil; it is called from Run's goroutine.
+// Errors: the end of ctx; a session that failed for good.
+func Run(ctx context.Context, target Target, t *shard.Topology, o Options, progress func(Progress)) (*Measured, error) {
+	r := &run{o: o, target: target, sleep: sleep, progress: progress}
+	return r.run(ctx, t)
+}
+
+func (r *run) run(ctx context.Context, t *shard.Topology) (*Measured, error) {
+	o, target := r.o, r.target
+	sessions, err := connect(ctx, target, o.Clients)
+	defer func() {
+		for _, s := range sessions {
+			_ = s.Close() // the load is over: nothing depends on it
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
+	m := &Measured{options: o, started: time.Now(), load: loadAverage()}
+	r.w = newWindow(m.started, &o)
+	r.ctx, r.stop = context.WithCancelCause(ctx)
+	defer r.stop(nil)
+	for range min(o.Clients*o.InFlight, 2*runtime.GOMAXPROCS(0)) {
+		r.recorders = append(r.recorders, newRecorder(&r.w))
+	}
+	if o.Rate > 0 {
+		r.due = make(chan time.Time, dueBacklog)
+		p := &pacer{due: r.due, seed: o.Seed, perSecond: o.Rate / float64(o.Batch), start: m.started, end: r.w.to, sleep: r.sleep}
+		go p.run(r.ctx)
+	}
+	done := r.slots(sessions, newAccounts(t, o))
+	if err := r.watch(m, done); err != nil {
+		return nil, err
+	}
+	m.recorder = r.recorders[0]
+	for _, other := range r.recorders[1:] {
+		m.recorder.merge(other)
+	}
+	return m, nil
+}
+
+// connect opens all clients.
+func connect(ctx context.Context, target Target, n int) ([]Session, error) {
+	var sessions []Session
+	for i := range n {
+		s, err := target.Connect(ctx, i)
+		if err != nil {
+			return sessions, fmt.Errorf("open client %d of %d: %w", i+1, n, err)
+		}
+		sessions = append(sessions, s)
+	}
+	return sessions, nil
+}
+
+// slots starts a goroutine per request in flight. The channel is closed when all have ended.
+func (r *run) slots(sessions []Session, a *accounts) <-chan struct{} {
+	var running sync.WaitGroup
+	n := 0
+	for i, s := range sessions {
+		for slot := range r.o.InFlight {
+			rec, g := r.recorders[n%len(r.recorders)], a.generator(i, slot)
+			n++
+			running.Go(func() {
+				if err := r.slot(s, rec, g); err != nil {
+					r.stop(err)
+				}
+			})
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		running.Wait()
+		close(done)
+	}()
+	return done
+}
+
+// next returns when the slot's next request is due; false: no more.
+func (r *run) next() (time.Time, bool) {
+	if r.due != nil {
+		t, ok := <-r.due
+		return t, ok && r.ctx.Err() == nil
+	}
+	now := time.Now()
+	return now, now.Before(r.w.to) && r.ctx.Err() == nil
+}
+
+// slot sends one request after the other.
+func (r *run) slot(s Session, rec *recorder, g *Generator) error {
+	batch := make([]client.Transfer, r.o.Batch)
+	for {
+		due, ok := r.next()
+		if !ok {
+			return nil
+		}
+		if g.IsRead() {
+			err := s.Read(r.ctx, g.Account())
+			rec.read(due, time.Now(), err == nil)
+			continue
+		}
+		g.Fill(batch)
+		sent := time.Now()
+		results, err := s.Transfer(r.ctx, batch)
+		if err != nil {
+			return err
+		}
+		if r.ctx.Err() == nil { // else the outcomes are of the run's end, not of the system
+			rec.transfers(due, sent, results)
+		}
+	}
+}
+
+// watch takes the servers' figures at the ends of the window and tells how far the run is, until all
+// slots have ended.
+func (r *run) watch(m *Measured, done <-chan struct{}) error {
+	begins, ends := time.NewTimer(time.Until(r.w.from)), time.NewTimer(time.Until(r.w.to))
+	defer begins.Stop()
+	defer ends.Stop()
+	ticks := time.NewTicker(progressEvery)
+	defer ticks.Stop()
+	sample := func(into *map[string]uint64, own int) {
+		m.own[own] = ownUsage()
+		usage, err := r.target.Usage(r.ctx)
+		if *into = usage; usage == nil {
+			*into = map[string]uint64{}
+		}
+		if err != nil {
+			m.UsageError = err
+		}
+	}
+	last, lastAt := 0, m.started
+	for {
+		select {
+		case <-begins.C:
+			sample(&m.before, 0)
+		case <-ends.C:
+			sample(&m.after, 1)
+		case now := <-ticks.C:
+			if r.progress != nil {
+				n := r.total()
+				r.progress(Progress{
+					Elapsed: now.Sub(m.started), Whole: r.w.to.Sub(m.started), Committed: n,
+					TPS: float64(n-last) / now.Sub(lastAt).Seconds(), Measuring: now.After(r.w.from),
+				})
+				last, lastAt = n, now
+			}
+		case <-done:
+			if r.ctx.Err() == nil && m.after == nil {
+				<-ends.C
+				sample(&m.after, 1)
+			}
+			if cause := context.Cause(r.ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+				return cause
+			}
+			return r.ctx.Err()
+		}
+	}
+}
+
+func (r *run) total() int {
+	n := 0
+	for _, rec := range r.recorders {
+		n += rec.total()
+	}
+	return n
+}

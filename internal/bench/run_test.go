@@ -1,0 +1,228 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"raftbank/client"
+	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
+)
+
+// fakeSystem answers every request after a fixed time, but for a stall.
+type fakeSystem struct {
+	took    time.Duration
+	started time.Time
+	// From stallFrom on, for stall, nothing is answered.
+	stallFrom, stall time.Duration
+	result           client.Result
+	failAfter        int64 // requests; 0: never
+	noReads          bool
+	usage            []map[string]uint64 // one per look
+
+	requests, looks atomic.Int64
+}
+
+var errBroken = errors.New("the system is broken")
+
+func (f *fakeSystem) Connect(context.Context, int) (Session, error) {
+	if f.started.IsZero() {
+		f.started = time.Now()
+	}
+	return f, nil
+}
+
+func (f *fakeSystem) Usage(context.Context) (map[string]uint64, error) {
+	n := int(f.looks.Add(1)) - 1
+	if n >= len(f.usage) {
+		return nil, errBroken
+	}
+	return f.usage[n], nil
+}
+
+func (f *fakeSystem) wait() {
+	d := f.took
+	if at := time.Since(f.started); f.stall > 0 && at+d > f.stallFrom && at < f.stallFrom+f.stall {
+		d += f.stallFrom + f.stall - at
+	}
+	<-time.After(d)
+}
+
+func (f *fakeSystem) Transfer(_ context.Context, ts []client.Transfer) ([]client.Result, error) {
+	if n := f.requests.Add(1); f.failAfter > 0 && n > f.failAfter {
+		return nil, errBroken
+	}
+	began := time.Now()
+	f.wait()
+	out := make([]client.Result, len(ts))
+	for i := range out {
+		out[i] = f.result
+		out[i].Latency = time.Since(began)
+	}
+	return out, nil
+}
+
+func (f *fakeSystem) Read(context.Context, shard.Account) error {
+	f.wait()
+	if f.noReads {
+		return errBroken
+	}
+	return nil
+}
+
+func (f *fakeSystem) Close() error { return nil }
+
+// runFake runs a load in a bubble with a clock of its own.
+func runFake(ctx context.Context, f *fakeSystem, o Options, progress func(Progress)) (*Measured, error) {
+	r := &run{o: o, target: f, progress: progress, sleep: func(d time.Duration) { <-time.After(d) }}
+	return r.run(ctx, testTopology(1, 100))
+}
+
+var committed = client.Result{Kind: client.Intra, Outcome: client.Committed}
+
+func TestClosedLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeSystem{took: 10 * time.Millisecond, result: committed, usage: []map[string]uint64{
+			{UsageCPU: 1000, UsageRSS: 5, UsageLog: 100}, {UsageCPU: 13_000, UsageRSS: 7, UsageLog: 100},
+		}}
+		seen := 0
+		m, err := runFake(t.Context(), f, load(func(o *Options) {
+			o.Clients, o.InFlight, o.Batch = 2, 3, 2
+			o.Warmup, o.Duration = time.Second, time.Second
+		}), func(p Progress) {
+			if seen++; p.Whole != 2*time.Second || p.Committed == 0 {
+				t.Errorf("progress %+v", p)
+			}
+		})
+		if err != nil || seen == 0 {
+			t.Fatal(err, seen)
+		}
+		r := m.Result()
+		// 6 requests of 2 transfers, 100 times a second.
+		if r.Committed < 1180 || r.Committed > 1212 || r.TPS != float64(r.Committed) || len(r.Kinds) != 1 || r.Kinds[0].Kind != "intra" {
+			t.Errorf("%d committed, %g/s, kinds %+v; want about 1200 intra", r.Committed, r.TPS, r.Kinds)
+		}
+		if r.LatencyUs.P50 < 9_990 || r.LatencyUs.Max > 10_010 {
+			t.Errorf("latency %+v, want 10 ms", r.LatencyUs)
+		}
+		if *r.CPUUsPerTransfer.Servers != 12_000/float64(r.Committed) || *r.RSSBytes != 7 || *r.LogBytesPerTransfer != 0 {
+			t.Errorf("usage %v %v %v", *r.CPUUsPerTransfer.Servers, *r.RSSBytes, *r.LogBytesPerTransfer)
+		}
+		if r.SyncsPerTransfer != nil || r.DiskBytesPerTransfer != nil {
+			t.Error("what was not measured is shown as a figure")
+		}
+		sum := 0
+		for _, s := range r.Timeline {
+			sum += s.Committed
+		}
+		if len(r.Timeline) != 10 || sum != r.Committed {
+			t.Errorf("%d slices with %d transfers, want 10 with %d", len(r.Timeline), sum, r.Committed)
+		}
+	})
+}
+
+// TestOpenLoopShowsAStall is about coordinated omission: a closed loop would see one slow request.
+func TestOpenLoopShowsAStall(t *testing.T) {
+	stall := func(rate float64) (int64, int) {
+		var p95 int64
+		var committedTransfers int
+		synctest.Test(t, func(t *testing.T) {
+			f := &fakeSystem{took: time.Millisecond, result: committed, stallFrom: 2 * time.Second, stall: time.Second}
+			m, err := runFake(t.Context(), f, load(func(o *Options) {
+				o.Clients, o.Rate = 4, rate
+				o.Warmup, o.Duration = time.Second, 5*time.Second
+			}), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.UsageError == nil {
+				t.Error("missing figures of the servers are not told")
+			}
+			r := m.Result()
+			p95, committedTransfers = r.LatencyUs.P95, r.Committed
+			if r.CPUUsPerTransfer.Servers != nil {
+				t.Error("a figure that could not be had is shown")
+			}
+		})
+		return p95, committedTransfers
+	}
+	if p95, _ := stall(0); p95 > 2000 {
+		t.Errorf("closed loop: p95 is %d us; the stall should have hidden there", p95)
+	}
+	p95, n := stall(100)
+	if n < 400 || n > 600 {
+		t.Errorf("open loop: %d transfers in 5 s at 100/s", n)
+	}
+	if p95 < 500_000 {
+		t.Errorf("open loop: p95 is %d us, though a fifth of the requests fell due in a stall of 1 s", p95)
+	}
+}
+
+func TestOutcomesAndReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, test := range []struct {
+			result client.Result
+			check  func(unavailable, unknown, aborted int) bool
+		}{
+			{client.Result{Kind: client.Cross, Outcome: client.Aborted, Reason: ledger.ReasonInsufficientFunds},
+				func(unavailable, unknown, aborted int) bool { return aborted > 80 && unavailable+unknown == 0 }},
+			{client.Result{Kind: client.Cross, Outcome: client.Unavailable},
+				func(unavailable, unknown, aborted int) bool { return unavailable > 80 && aborted+unknown == 0 }},
+			{client.Result{Kind: client.Cross, Outcome: client.Unknown},
+				func(unavailable, unknown, aborted int) bool { return unknown > 80 && aborted+unavailable == 0 }},
+		} {
+			m, err := runFake(t.Context(), &fakeSystem{took: 10 * time.Millisecond, result: test.result}, load(nil), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := m.Result()
+			if !test.check(r.Unavailable, r.Unknown, r.Aborted["insufficient_funds"]) || r.Committed != 0 || r.TPS != 0 {
+				t.Errorf("%s: %+v", test.result.Outcome, r)
+			}
+		}
+		reads := load(func(o *Options) { o.Reads = 100 })
+		m, err := runFake(t.Context(), &fakeSystem{took: 10 * time.Millisecond}, reads, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := m.Result(); r.Committed != 0 || len(r.Kinds) != 1 || r.Kinds[0].Kind != "read" || r.Kinds[0].Committed < 90 {
+			t.Errorf("reads: %+v", r.Kinds)
+		}
+		m, err = runFake(t.Context(), &fakeSystem{took: 10 * time.Millisecond, noReads: true}, reads, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := m.Result(); r.Kinds[0].Unavailable < 90 || r.Kinds[0].Committed != 0 {
+			t.Errorf("unanswered reads: %+v", r.Kinds)
+		}
+	})
+}
+
+func TestRunEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeSystem{took: time.Millisecond, result: committed, failAfter: 10}
+		if _, err := runFake(t.Context(), f, load(nil), nil); !errors.Is(err, errBroken) {
+			t.Errorf("got %v, want the session's error", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, cancel)
+		f = &fakeSystem{took: time.Millisecond, result: committed}
+		if _, err := runFake(ctx, f, load(nil), nil); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want the end of the context", err)
+		}
+	})
+}
+
+func TestSumUsage(t *testing.T) {
+	got := SumUsage([]map[string]uint64{{UsageCPU: 1, UsageRSS: 2}, {UsageCPU: 3}})
+	if got[UsageCPU] != 4 || len(got) != 1 {
+		t.Errorf("got %v, want the CPU time alone", got)
+	}
+	if got := SumUsage(nil); len(got) != 0 {
+		t.Errorf("of no servers: %v", got)
+	}
+}

@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"raftbank/internal/api"
+	"raftbank/internal/bench"
+)
+
+// benchSuiteArgs are the flags of bench suite.
+type benchSuiteArgs struct {
+	Quick bool
+	Runs  int
+	Rows  []string // names; none: all
+	Seed  uint64
+	JSON  string
+	Bank  benchBankArgs
+}
+
+func newBenchSuiteCmd(a *App) *cobra.Command {
+	p := benchSuiteArgs{Runs: 3}
+	cmd := &cobra.Command{
+		Use:   "suite",
+		Short: "Measure the standard table of loads, each several times, and take medians",
+		Long: "Measure the standard table of loads on banks of its own, each several times, and take medians. The runs\n" +
+			"of a row are spread over the whole time, so that a disturbance does not hit one row alone.",
+		Example:     "  raftbank bench suite --json after.json\n  raftbank bench suite --quick --rows one,cross-one",
+		Args:        arguments(0, 0),
+		Annotations: map[string]string{needsNoConfig: ""},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if p.Quick && !cmd.Flags().Changed("runs") {
+				p.Runs = 1
+			}
+			return a.runBenchSuite(cmd.Context(), p)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&p.Quick, "quick", false, "short windows, one run each: a look, not a measurement")
+	f.IntVar(&p.Runs, "runs", p.Runs, "runs of every row")
+	f.StringSliceVar(&p.Rows, "rows", nil, "only these rows, by name (default: all)")
+	f.Uint64Var(&p.Seed, "seed", 0, "seed of accounts and amounts (default: one is drawn)")
+	f.StringVar(&p.JSON, "json", "", "write the table with all its runs to this file as JSON")
+	f.IntVar(&p.Bank.Replicas, "replicas", 3, "replicas per shard")
+	f.Uint64Var(&p.Bank.Accounts, "accounts", 3000, "accounts of every bank")
+	f.IntVar(&p.Bank.ServerProcs, "server-procs", 0, "GOMAXPROCS of the servers (default: 1 if they outnumber the cores)")
+	return cmd
+}
+
+// runBenchSuite runs the table.
+func (a *App) runBenchSuite(ctx context.Context, p benchSuiteArgs) error {
+	if p.Seed == 0 {
+		p.Seed = uint64(rand.Uint32())
+		a.notef("seed %d", p.Seed)
+	}
+	rows, err := chosenRows(p)
+	if err != nil {
+		return err
+	}
+	out := api.BenchSuite{Quick: p.Quick, Versions: bench.Versions(a.Version), Machine: bench.Machine(), Rows: make([]api.BenchRow, len(rows))}
+	var violated *exitError
+	for run := range p.Runs {
+		for i := range rows {
+			a.notef("run %d of %d: %s", run+1, p.Runs, rows[i].Load)
+			if err := a.suiteRun(ctx, p, &rows[i], &out.Rows[i]); err != nil {
+				return asExit(fmt.Errorf("row %s: %w", rows[i].Name, err))
+			}
+			for j := range out.Rows[i].Runs {
+				if e := verdictOf(&out.Rows[i].Runs[j]); e != nil {
+					violated = e
+				}
+			}
+		}
+	}
+	if violated != nil {
+		out.Error = violated.err
+		violated.printed = a.Format.json()
+	}
+	if p.JSON != "" {
+		if err := writeJSON(p.JSON, &out); err != nil {
+			return err
+		}
+	}
+	if err := a.print(&out, func(w io.Writer) { a.suiteTable(w, &out) }); err != nil {
+		return err
+	}
+	if violated != nil {
+		return violated
+	}
+	return nil
+}
+
+// chosenRows returns the rows of the table that were asked for.
+func chosenRows(p benchSuiteArgs) ([]bench.Row, error) {
+	if p.Runs < 1 {
+		return nil, usageError("--runs %d: want at least 1", p.Runs)
+	}
+	rows := bench.Standard(p.Quick, p.Seed)
+	var names []string
+	for i := range rows {
+		names = append(names, rows[i].Name)
+	}
+	for _, name := range p.Rows {
+		if !slices.Contains(names, name) {
+			return nil, usageError("--rows: no row %q: the table has %s", name, strings.Join(names, ", "))
+		}
+	}
+	if len(p.Rows) == 0 {
+		return rows, nil
+	}
+	return slices.DeleteFunc(rows, func(r bench.Row) bool { return !slices.Contains(p.Rows, r.Name) }), nil
+}
+
+// suiteRun makes one run of a row and adds it to the table.
+func (a *App) suiteRun(ctx context.Context, p benchSuiteArgs, row *bench.Row, out *api.BenchRow) error {
+	args := benchArgs{Load: row.Options, Deadline: 10 * time.Second, Spawn: true, Bank: p.Bank}
+	args.Bank.Shards = row.Shards
+	out.Name, out.Load, out.Figure, out.Unit = row.Name, row.Load, row.Figure, row.Unit
+	out.Command = benchCommand(&args)
+	var value float64
+	switch {
+	case row.Restart > 0:
+		out.Command = suiteCommand(p, row.Name) // it is more than one load
+		seconds, result, err := a.restartRun(ctx, args, row.Restart)
+		if err != nil {
+			return err
+		}
+		value = seconds
+		out.Runs = append(out.Runs, *result)
+	case row.Spread:
+		hot, err := a.benchOnce(ctx, args)
+		if err != nil {
+			return err
+		}
+		args.Load.Hot = 0
+		spread, err := a.benchOnce(ctx, args)
+		if err != nil {
+			return err
+		}
+		value = hot.TPS / max(spread.TPS, 1)
+		out.Runs = append(out.Runs, *hot, *spread)
+	default:
+		result, err := a.benchOnce(ctx, args)
+		if err != nil {
+			return err
+		}
+		value = row.Value(result)
+		out.Runs = append(out.Runs, *result)
+	}
+	out.Values = append(out.Values, value)
+	out.Median = bench.Median(out.Values)
+	return nil
+}
+
+// benchCommand is the command that makes a run of the arguments.
+func benchCommand(p *benchArgs) string {
+	o := &p.Load
+	text := fmt.Sprintf("raftbank bench --spawn --shards %d --replicas %d --accounts %d --clients %d --batch %d --in-flight %d --warmup %s --duration %s --seed %d",
+		p.Bank.Shards, p.Bank.Replicas, p.Bank.Accounts, o.Clients, o.Batch, o.InFlight, o.Warmup, o.Duration, o.Seed)
+	if o.Cross > 0 {
+		text += fmt.Sprintf(" --cross %d", o.Cross)
+	}
+	if o.Hot > 0 {
+		text += fmt.Sprintf(" --hot %d", o.Hot)
+	}
+	return text
+}
+
+// suiteCommand is the command that makes one row.
+func suiteCommand(p benchSuiteArgs, row string) string {
+	text := "raftbank bench suite --rows " + row + fmt.Sprintf(" --seed %d --runs 1", p.Seed)
+	if p.Quick {
+		text += " --quick"
+	}
+	return text
+}
+
+// suiteTable prints the table.
+func (a *App) suiteTable(w io.Writer, s *api.BenchSuite) {
+	var rows [][]string
+	for i := range s.Rows {
+		r := &s.Rows[i]
+		var values []string
+		for _, v := range r.Values {
+			values = append(values, figureText(v))
+		}
+		rows = append(rows, []string{r.Name, r.Load, r.Figure, figureText(r.Median), r.Unit, strings.Join(values, " ")})
+	}
+	a.grid(w, columns("row", "load", "figure", ">median", "unit", "runs"), rows)
+	if a.Format == FormatTable && s.Machine.Load1m != nil {
+		_, _ = fmt.Fprintf(w, "%d cores, load average before: %.2f\n", s.Machine.Cores, *s.Machine.Load1m)
+	}
+}
+
+// figureText prints a figure with as many digits as it deserves.
+func figureText(v float64) string {
+	if v >= 100 {
+		return thousands(fmt.Sprintf("%.0f", v))
+	}
+	return fmt.Sprintf("%.3g", v)
+}

@@ -1,0 +1,174 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"raftbank/internal/api"
+	"raftbank/internal/bench"
+)
+
+func TestBenchRefuses(t *testing.T) {
+	for _, test := range []struct{ args, want string }{
+		{"bench --spawn --batch 0", "batch 0: want at least 1"},
+		{"bench --spawn --shards 0", "want at least one shard"},
+		{"bench --spawn --replicas 2", "1, 3 or 5 replicas"},
+		{"bench --spawn --accounts 5", "--accounts 5: want two or more per shard"},
+		{"bench --spawn --shards 1 --cross 5", "no transfers between shards"},
+		{"bench --spawn --deadline 0s", "--deadline 0s: want a time"},
+		{"bench --config no-such-file.toml", "no-such-file.toml"},
+		{"bench suite --rows one,nothing", `no row "nothing": the table has batches, shards`},
+		{"bench suite --runs 0", "--runs 0"},
+		{"bench compare a.json", "missing B.json"},
+		{"bench compare none.json none.json", "none.json"},
+	} {
+		code, out, errs := runFake(nil, "", nil, strings.Fields(test.args)...)
+		if code != exitUsage || out != "" || !strings.Contains(errs, test.want) {
+			t.Errorf("%s: exit %d\n%s%swant %q", test.args, code, out, errs, test.want)
+		}
+	}
+}
+
+func TestBenchTopology(t *testing.T) {
+	got, err := benchTopology(benchBankArgs{Shards: 3, Replicas: 3, Accounts: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := got.Validate(); err != nil {
+		t.Error(err)
+	}
+	if a, n := got.Accounts(), len(got.Servers()); a != "1-10" || n != 9 || got.Clusters[0].Range.Len() != 4 {
+		t.Errorf("accounts %s, %d servers, the first shard holds %s", a, n, got.Clusters[0].Range)
+	}
+	if got := serverProcs(benchBankArgs{Shards: 1000, Replicas: 3}); got != 1 {
+		t.Errorf("3000 servers get GOMAXPROCS %d each, want 1", got)
+	}
+	if got := serverProcs(benchBankArgs{Shards: 1000, Replicas: 3, ServerProcs: 4}); got != 4 {
+		t.Errorf("GOMAXPROCS is %d, want the 4 that were asked for", got)
+	}
+}
+
+func benchSample() *api.Bench {
+	cpu, syncs, ok := 7.8, 0.25, true
+	rss := uint64(300 << 20)
+	cross := 100
+	return &api.Bench{
+		System: "raftbank", Seconds: 10, Committed: 12_345, Aborted: map[string]int{"insufficient_funds": 2}, TPS: 1234.5,
+		LatencyUs: api.LatencyUs{Mean: 812.5, P50: 790, P95: 1200, P99: 2500, P999: 4000, Max: 9000},
+		Kinds: []api.KindPerformance{{Kind: "cross", Committed: 12_345, Aborted: map[string]int{"insufficient_funds": 2}, TPS: 1234.5,
+			LatencyUs: api.LatencyUs{Mean: 812.5, P50: 790, P95: 1200, P99: 2500, P999: 4000, Max: 9000}}},
+		Config: api.BenchConfig{Clients: 1, Batch: 1, InFlight: 1, CrossPercent: &cross, Rate: 2000, ReadsPercent: 5, Hot: 1,
+			Shards: 2, Replicas: 3, Accounts: 3000, Seed: 7},
+		CPUUsPerTransfer: api.BenchCPU{Servers: &cpu}, RSSBytes: &rss, SyncsPerTransfer: &syncs, ConservationOK: &ok,
+	}
+}
+
+func TestBenchTables(t *testing.T) {
+	var out strings.Builder
+	a := NewApp(nil, &out, &out)
+	a.Format, a.NoColor = FormatTable, true
+	a.benchTables(&out, benchSample())
+	const want = `raftbank: 1 client, batches of 1, 1 in flight each, 2000 due per second, 100 % cross-shard, 1 hot account, 5 % reads; 2 shards x 3 replicas, 3,000 accounts; seed 7
+  kind     tps  committed  aborted  unavailable  unknown     mean      p50      p95      p99    p99.9      max
+  cross  1,234     12,345        2            0        0  0.81 ms  0.79 ms  1.20 ms  2.50 ms  4.00 ms  9.00 ms
+1,234 transfers/s over 10 s; 12,345 committed, 0 unavailable, 0 unknown, 2 insufficient_funds
+  figure                              value  unit
+  CPU per transfer, servers            7.80  us
+  CPU per transfer, client     not measured  us
+  resident, servers                     300  MiB
+  resident, client             not measured  MiB
+  log per transfer             not measured  bytes
+  disk per transfer            not measured  bytes
+  syncs per transfer                 0.2500
+  conservation                           ok
+  replicas' hashes           not comparable
+`
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}
+
+func TestBenchVerdict(t *testing.T) {
+	ok, bad := true, false
+	for _, test := range []struct {
+		conservation, hashes *bool
+		violation            bool
+	}{{&ok, &ok, false}, {nil, nil, false}, {&bad, &ok, true}, {&ok, &bad, true}} {
+		r := &api.Bench{ConservationOK: test.conservation, HashesOK: test.hashes, CheckNote: "servers 1 and 2 differ"}
+		e := verdictOf(r)
+		if (e != nil) != test.violation || (r.Error != nil) != test.violation {
+			t.Errorf("%+v: got %v", test, e)
+		}
+		if e != nil && e.code != exitViolation {
+			t.Errorf("exit %d, want %d", e.code, exitViolation)
+		}
+	}
+}
+
+func TestBenchCompareCommand(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a.json"), filepath.Join(dir, "b.json")
+	faster := benchSample()
+	faster.TPS, faster.LatencyUs.P50 = 2469, 395
+	for name, v := range map[string]*api.Bench{a: benchSample(), b: faster} {
+		if err := writeJSON(name, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, out, errs := runFake(nil, "", nil, "bench", "compare", a, b)
+	for _, want := range []string{"transfers_per_second\t1,234\t2,469\t1/s\t2.00\tb\n", "latency,_p50\t790\t395\tus\t0.50\tb\n",
+		"CPU_per_transfer,_client\t-\t-\tus\t-\t-\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("exit %d\n%s%swant %q", code, out, errs, want)
+		}
+	}
+	code, out, _ = runFake(nil, "", nil, "bench", "compare", a, b, "-o", "json")
+	var v api.BenchCompare
+	if err := json.Unmarshal([]byte(out), &v); err != nil || code != exitOK || v.A != a || len(v.Rows) == 0 || *v.Rows[0].Ratio != 2 {
+		t.Errorf("exit %d, %v\n%s", code, err, out)
+	}
+}
+
+func TestWriteBench(t *testing.T) {
+	dir := t.TempDir()
+	p := benchArgs{JSON: filepath.Join(dir, "r.json"), Report: filepath.Join(dir, "r.html")}
+	if err := writeBench(p, benchSample()); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := bench.ReadResults(p.JSON); err != nil || r.Run == nil || r.Run.Committed != 12_345 {
+		t.Errorf("the file reads %+v, %v", r.Run, err)
+	}
+	if page, err := os.ReadFile(p.Report); err != nil || !strings.Contains(string(page), "12,345") {
+		t.Errorf("the page: %d bytes, %v", len(page), err)
+	}
+	if err := writeBench(benchArgs{Report: filepath.Join(dir, "none", "r.html")}, benchSample()); err == nil {
+		t.Error("a directory that is not there took the page")
+	}
+}
+
+func TestSuiteTable(t *testing.T) {
+	var out strings.Builder
+	a := NewApp(nil, &out, &out)
+	a.Format = FormatTable
+	load := 0.25
+	a.suiteTable(&out, &api.BenchSuite{Machine: api.BenchMachine{Cores: 2, Load1m: &load}, Rows: []api.BenchRow{
+		{Name: "one", Load: "one client", Figure: "latency, p50", Unit: "us", Values: []float64{401, 399, 420}, Median: 401},
+		{Name: "hot", Load: "hot", Figure: "ratio", Unit: "ratio", Values: []float64{0.91234}, Median: 0.91234},
+	}})
+	const want = `  row  load        figure        median  unit   runs
+  one  one client  latency, p50     401  us     401 399 420
+  hot  hot         ratio          0.912  ratio  0.912
+2 cores, load average before: 0.25
+`
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+	p := benchArgs{Bank: benchBankArgs{Shards: 2, Replicas: 3, Accounts: 30}, Load: bench.Standard(true, 9)[6].Options}
+	if got, want := benchCommand(&p), "raftbank bench --spawn --shards 2 --replicas 3 --accounts 30 --clients 1 --batch 1 --in-flight 1"+
+		" --warmup 1s --duration 2s --seed 9 --cross 100"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
