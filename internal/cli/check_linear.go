@@ -58,9 +58,9 @@ func newCheckLinearCmd(a *App) *cobra.Command {
 	f.StringSliceVar(&p.Accounts, "accounts", nil, "accounts to use, separated by commas (default: chosen, see --hot)")
 	f.IntVar(&p.Hot, "hot", p.Hot, "how many accounts to choose, the last ones of every cluster")
 	f.IntVar(&p.Cross, "cross", p.Cross, "percentage of transfers between clusters")
-	f.StringVar(&p.Record, "record", "", "keep the history in this file, one JSON value per line")
-	f.StringVar(&p.History, "history", "", "check a kept history instead; no bank is needed")
-	f.StringVar(&p.Visualize, "visualize", "", "write a page that shows the history that was found wrong, or else the longest one")
+	f.StringVar(&p.Record, "record", "", "keep the history in `FILE`, one JSON value per line")
+	f.StringVar(&p.History, "history", "", "check the history kept in `FILE` instead; no bank is needed")
+	f.StringVar(&p.Visualize, "visualize", "", "write a page to `FILE` that shows the history that was found wrong, or else the longest one")
 	return cmd
 }
 

@@ -41,8 +41,8 @@ it reads nothing and serves the port until Ctrl-C or SIGTERM.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&c.Second, "second", false, "the second client server: port 8999")
-	f.IntVar(&c.Port, "port", 0, "another port than 9000")
-	f.StringVar(&c.Listen, "listen", "127.0.0.1", "interface to listen on")
+	f.IntVar(&c.Port, "port", 0, "port `N` in place of 9000")
+	f.StringVar(&c.Listen, "listen", "127.0.0.1", "listen on interface `HOST`")
 	f.BoolVar(&c.Serve, "serve", false, "no shell: serve the port until Ctrl-C or SIGTERM")
 	f.BoolVar(&c.StopOnError, "stop-on-error", false, "end a script at the first line that fails, with its exit code")
 	return cmd

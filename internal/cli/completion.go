@@ -14,7 +14,9 @@ var flagValues = map[string][]string{
 }
 
 // fileFlags are the flags that name a file or directory.
-var fileFlags = map[string]bool{"config": true, "key-file": true, "data-dir": true}
+var fileFlags = map[string]bool{
+	"config": true, "key-file": true, "data-dir": true, "record": true, "history": true, "visualize": true,
+}
 
 // prepareCompletion lets a shell offer files only where a file is meant, and values where there are a few.
 func prepareCompletion(cmd *cobra.Command) {

@@ -28,12 +28,12 @@ func newDatastoreCmd(a *App) *cobra.Command {
 			return a.runDatastore(cmd.Context(), d)
 		},
 	}
-	cmd.Flags().IntVar(&d.Server, "server", 0, "one server (default: every server)")
+	cmd.Flags().IntVar(&d.Server, "server", 0, "server `N` alone (default: every server)")
 	cmd.Flags().BoolVar(&d.All, "all", false, "all rows")
-	cmd.Flags().IntVar(&d.Limit, "limit", defaultRows, "newest rows per server")
-	cmd.Flags().Uint64Var(&d.From, "from", 0, "lowest index")
-	cmd.Flags().StringVar(&d.ID, "id", "", "rows of one transfer")
-	cmd.Flags().StringVar(&d.Account, "account", "", "rows that touch an account")
+	cmd.Flags().IntVar(&d.Limit, "limit", defaultRows, "the newest `N` rows per server")
+	cmd.Flags().Uint64Var(&d.From, "from", 0, "rows from log `INDEX` on")
+	cmd.Flags().StringVar(&d.ID, "id", "", "rows of transfer `ID`")
+	cmd.Flags().StringVar(&d.Account, "account", "", "rows that touch account `A`")
 	return cmd
 }
 

@@ -67,7 +67,7 @@ pipe or file, or the end. Nothing stays: servers end with the demo, its data is 
 		RunE:        func(cmd *cobra.Command, _ []string) error { return a.runDemo(cmd.Context(), d) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&d.DataDir, "data-dir", "", "directory for the bank's data, kept at the end (default: a temporary one)")
+	f.StringVar(&d.DataDir, "data-dir", "", "`DIR` for the bank's data, kept at the end (default: a temporary one)")
 	f.BoolVar(&d.Acts, "acts", true, "show the acts; --acts=false goes straight to the shell")
 	f.BoolVar(&d.StopOnError, "stop-on-error", false, "end a script at the first line that fails, with its exit code")
 	return cmd

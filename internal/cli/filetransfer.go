@@ -51,10 +51,10 @@ func newFileTransferCmd(a *App) *cobra.Command {
 			return a.runFileTransfer(cmd.Context(), f)
 		},
 	}
-	cmd.Flags().StringVar(&f.Batch, "batch", "", "name of this run of the file (default: a new one, printed first)")
-	cmd.Flags().IntVar(&f.Concurrency, "concurrency", defaultConcurrency, "transfers in flight at most")
+	cmd.Flags().StringVar(&f.Batch, "batch", "", "`NAME` of this run of the file (default: a new one, printed first)")
+	cmd.Flags().IntVar(&f.Concurrency, "concurrency", defaultConcurrency, "at most `N` transfers in flight")
 	cmd.Flags().BoolVar(&f.Unordered, "unordered", false, "do not keep the order of lines that share an account")
-	cmd.Flags().StringVar(&onError, "on-error", onError, "bad lines: stop (send nothing) or skip")
+	cmd.Flags().StringVar(&onError, "on-error", onError, "`WHAT` to do about bad lines: stop (send nothing) or skip")
 	cmd.Flags().BoolVar(&f.FailOnAbort, "fail-on-abort", false, "exit 3 if any transfer aborted")
 	return cmd
 }

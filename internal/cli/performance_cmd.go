@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -33,7 +34,7 @@ func newPerformanceCmd(a *App) *cobra.Command {
 			return a.runPerformance(cmd.Context(), p)
 		},
 	}
-	cmd.Flags().StringVar(&p.Client, "client", "", "host:port of one client server")
+	cmd.Flags().StringVar(&p.Client, "client", "", "one client server, at `HOST:PORT`")
 	return cmd
 }
 
@@ -61,7 +62,7 @@ func (a *App) runPerformance(ctx context.Context, p performanceArgs) error {
 	}
 	var end *exitError
 	if len(v.Clients) == 0 {
-		end = failure(codeUnavailable, "no client server answers (%s): %v", strings.Join(addrs, ", "), last).
+		end = failure(codeUnavailable, "no client server answers (%s): %v", strings.Join(addrs, ", "), innermost(last)).
 			hint("start one: raftbank client")
 		v.Error = end.err
 		if !a.Format.json() {
@@ -76,6 +77,14 @@ func (a *App) runPerformance(ctx context.Context, p performanceArgs) error {
 		return end
 	}
 	return nil
+}
+
+// innermost returns the cause of an error of the network: the rest of its text repeats what was asked.
+func innermost(err error) error {
+	for errors.Unwrap(err) != nil {
+		err = errors.Unwrap(err)
+	}
+	return err
 }
 
 func localAddr(port int) string { return net.JoinHostPort("127.0.0.1", fmt.Sprint(port)) }

@@ -43,7 +43,9 @@ func newInDoubtCmd(a *App) *cobra.Command {
 	return &cobra.Command{
 		Use:   "in-doubt",
 		Short: "List cross-shard transfers that are prepared and not finished",
-		Args:  arguments(0, 0),
+		Long: "List cross-shard transfers that are prepared and not finished, as every cluster's leader tells them.\n" +
+			"They finish by themselves within seconds when the shards concerned have majorities.",
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.runInDoubt(cmd.Context())
 		},

@@ -72,8 +72,8 @@ func newRootCmd(a *App) *cobra.Command {
 	}
 	root.SetVersionTemplate("raftbank {{.Version}}\n")
 	flags := root.PersistentFlags()
-	flags.StringP("output", "o", "", "output format: table, plain, json or jsonl (default: table on a terminal, else plain)")
-	flags.StringVar(&a.ConfigPath, "config", a.ConfigPath, "configuration file (default: 3 clusters of 3 servers on ports 9001-9009)")
+	flags.StringP("output", "o", "", "output `FORMAT`: table, plain, json or jsonl (default: table on a terminal, else plain)")
+	flags.StringVar(&a.ConfigPath, "config", a.ConfigPath, "configuration `FILE` (default: 3 clusters of 3 servers on ports 9001-9009)")
 	flags.BoolVarP(&a.Quiet, "quiet", "q", a.Quiet, "no notes and no progress on stderr")
 	flags.BoolVar(&a.NoColor, "no-color", a.NoColor, "no colours (NO_COLOR is honoured too)")
 	root.AddCommand(

@@ -54,11 +54,11 @@ leadership; a second signal ends it at once, which is as safe as kill -9: nothin
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&s.DataDir, "data-dir", "", "directory of this server's data (default ./raftbank-data/ID)")
-	f.StringVar(&s.Listen, "listen", "", "interface to listen on, for example 0.0.0.0 (default: the configuration's)")
-	f.StringVar(&s.KeyFile, "key-file", "", "the bank's key (default bank.key beside the data directory)")
-	f.StringVar(&s.LogLevel, "log-level", "info", "debug, info, warn or error")
-	f.StringVar(&s.LogFormat, "log-format", "text", "text or json")
+	f.StringVar(&s.DataDir, "data-dir", "", "`DIR` of this server's data (default ./raftbank-data/ID)")
+	f.StringVar(&s.Listen, "listen", "", "listen on interface `HOST`, for example 0.0.0.0 (default: the configuration's)")
+	f.StringVar(&s.KeyFile, "key-file", "", "`FILE` with the bank's key (default bank.key beside the data directory)")
+	f.StringVar(&s.LogLevel, "log-level", "info", "`LEVEL` is debug, info, warn or error")
+	f.StringVar(&s.LogFormat, "log-format", "text", "`FORMAT` is text or json")
 	f.BoolVar(&s.AllowFaults, "allow-faults", false, "let clients cut this server's network, for demo and tests")
 	f.BoolVar(&s.ForceBootstrap, "force-bootstrap", false, "open a new bank without asking every replica; can lose a bank that exists")
 	f.BoolVar(&s.ExitWithStdin, "exit-with-stdin", false, "end when standard input closes")

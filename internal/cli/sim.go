@@ -80,8 +80,8 @@ func newSimCmd(a *App) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.Uint64Var(&p.Seed, "seed", 0, "first seed (default: one is drawn)")
-	f.IntVar(&p.Seeds, "seeds", p.Seeds, "how many seeds to run, counting up")
+	f.Uint64Var(&p.Seed, "seed", 0, "`FIRST` seed (default: one is drawn)")
+	f.IntVar(&p.Seeds, "seeds", p.Seeds, "run `COUNT` seeds, counting up")
 	f.IntVar(&p.Options.Shards, "shards", 0, "number of shards (default: drawn from the seed)")
 	f.IntVar(&p.Options.Replicas, "replicas", 0, "replicas per shard: 1, 3 or 5 (default: drawn from the seed)")
 	f.IntVar(&p.Options.Clients, "clients", 0, "number of clients (default: drawn from the seed)")

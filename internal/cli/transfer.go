@@ -41,7 +41,7 @@ func newTransferCmd(a *App) *cobra.Command {
 			return a.runTransfer(cmd.Context(), t)
 		},
 	}
-	cmd.Flags().StringVar(&t.ID, "id", "", "id of the transfer, a ULID or UUID (default: a new one)")
+	cmd.Flags().StringVar(&t.ID, "id", "", "`ID` of the transfer, a ULID or UUID (default: a new one)")
 	cmd.Flags().IntVar(&t.CrashPoint, "crash-point", 0, "kill this client at a crash point of docs/PROTOCOL.md, section 11")
 	cmd.Flags().BoolVar(&late, "late-prepare", false, "kill this client; a copy of its PREPARE arrives much later")
 	_ = cmd.Flags().MarkHidden("crash-point") // the flags exist, so this cannot fail
@@ -121,7 +121,7 @@ func (a *App) badTransfer(t transferArgs, e *exitError) error {
 	if !a.Format.json() {
 		return e
 	}
-	v := api.Transfer{From: t.From, To: t.To, Amount: t.Amount, Outcome: api.OutcomeAborted, Error: e.err}
+	v := api.Transfer{From: t.From, To: t.To, Amount: t.Amount, Error: e.err}
 	if err := a.print(v, nil); err != nil {
 		return err
 	}
