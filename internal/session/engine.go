@@ -18,6 +18,7 @@ type Options struct {
 	DeadlineTicks uint64          // of a transfer, then it is poisoned: default 300 (3 s)
 	GraceTicks    uint64          // how long poison may take: default 100 (1 s)
 	AnswerTicks   uint64          // silence after which another replica is asked: default 50 (500 ms)
+	AuditTicks    uint64          // how long an audit may try: default 1000 (10 s)
 	MaxInFlight   int             // operations in flight; more wait in a queue: default 65536
 	Trace         bool            // emit steps
 	CrashPoint    int             // docs/PROTOCOL.md, section 11: 1 to 8; 0: never
@@ -32,6 +33,7 @@ func (o Options) withDefaults() Options {
 	set(&o.DeadlineTicks, 300)
 	set(&o.GraceTicks, 100)
 	set(&o.AnswerTicks, 50)
+	set(&o.AuditTicks, 1000)
 	if o.MaxInFlight <= 0 {
 		o.MaxInFlight = 65536
 	}
@@ -78,6 +80,7 @@ type Result struct {
 	Record    ledger.Record // the transfer; zero ids and accounts if it never became known
 	Cross     bool
 	Reply     *wire.Reply // of a call
+	Audit     *Audit      // of an audit; nil: it came to nothing, Shard and Detail say why
 	Server    shard.ServerID
 }
 
@@ -123,6 +126,7 @@ const (
 	opTransfer opKind = 1 + iota
 	opSettle
 	opCall
+	opAudit
 )
 
 // op is one operation in the engine.
@@ -132,6 +136,7 @@ type op struct {
 	coord    *txn.Coordinator // opTransfer
 	settle   *settlement      // opSettle
 	call     *Call            // opCall
+	audit    *audit           // opAudit
 	endTick  uint64           // opTransfer: when its grace ends, once it has one
 	admitted bool
 	detached bool // the caller has its answer; only the protocol goes on
@@ -291,6 +296,8 @@ func (e *Engine) admit(o *op) {
 		e.askStatus(o)
 	case opCall:
 		e.startCall(o)
+	case opAudit:
+		e.askAudit(o, auditAllocate)
 	default:
 		panic("unreachable: op kind")
 	}

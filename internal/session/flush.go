@@ -21,6 +21,7 @@ const (
 	itemStatus
 	itemCancel
 	itemCall
+	itemAudit
 	itemFinish // not an item: marks requests that carry blocks
 	itemKinds
 )
@@ -130,7 +131,7 @@ func (it *item) group() itemKind {
 }
 
 func batchOf(kind itemKind) int {
-	if kind == itemCall {
+	if kind == itemCall || kind == itemAudit {
 		return 1
 	}
 	return wire.MaxBatch
@@ -188,7 +189,7 @@ func (e *Engine) sendItems(to *serverState, kind itemKind, items []*item) {
 			e.crash.prepareSent(it)
 		case itemInquire, itemInquireCancel:
 			e.stepSent(it, "INQUIRE")
-		case itemStatus, itemCancel, itemCall:
+		case itemStatus, itemCancel, itemCall, itemAudit:
 		default:
 			panic("unreachable: item kind")
 		}
@@ -248,6 +249,8 @@ func (e *Engine) build(r *request) wire.Message {
 		return &wire.CancelRequest{Header: h, IDs: settleIDs(r.items)}
 	case itemCall:
 		return r.items[0].op.call.Build(h)
+	case itemAudit:
+		return r.items[0].op.audit.request(h)
 	}
 	panic("unreachable: item kind")
 }

@@ -30,6 +30,10 @@ func (e *Engine) StepReply(from shard.ServerID, m wire.Message) {
 		e.crash.finishAnswered()
 	case itemCall:
 		e.onCallReply(r, reply)
+	case itemAudit:
+		e.forget(r)
+		s.shard.served(s)
+		e.onAudit(r.items[0], reply)
 	case itemInquire, itemInquireCancel:
 		e.onAnswers(r, reply) // any replica may answer: says nothing of who leads
 	default:
@@ -170,6 +174,8 @@ func (e *Engine) refusedForGood(it *item, reply *wire.Reply) {
 		// The other shards' answers may suffice; if not, the deadline ends it.
 	case opCall:
 		e.complete(it.op, Result{Reply: reply, Server: it.shard.servers[0].id})
+	case opAudit:
+		e.expireForGood(it.op)
 	default:
 		panic("unreachable: op kind")
 	}

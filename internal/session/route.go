@@ -204,6 +204,8 @@ func (e *Engine) blame(o *op) (shard.ID, string) {
 		return o.call.Shard, e.why(e.byShard[o.call.Shard])
 	case o.kind == opSettle:
 		return e.blameAny(o.settle.silent(e.shards))
+	case o.kind == opAudit:
+		return e.blameAudit(o.audit)
 	}
 	parts := o.coord.Participants()
 	for _, p := range parts {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 
+	"raftbank/internal/api"
 	"raftbank/internal/ledger"
 	"raftbank/internal/session/sessiontest"
 	"raftbank/internal/shard"
@@ -123,6 +125,16 @@ func describeResult(r *Result) string {
 	switch {
 	case r.Reply != nil:
 		return fmt.Sprintf("reply of server %s", r.Server)
+	case r.Audit != nil:
+		s = fmt.Sprintf("audit %d after %d retries", r.Audit.Number, r.Audit.Retries)
+		for _, part := range r.Audit.Parts {
+			var v api.ShardAudit
+			if err := json.Unmarshal(part, &v); err != nil {
+				return err.Error()
+			}
+			s += fmt.Sprintf("; %s %s + %s - %s", v.Cluster, v.Posted, v.In, v.Out)
+		}
+		return s
 	case r.NotFound:
 		return "not found"
 	case r.Decision == txn.DecidedAborted:
@@ -159,6 +171,12 @@ func (w *world) describe(m wire.Message) string {
 		b.WriteString("STATUS" + w.idNames(m.IDs))
 	case *wire.CancelRequest:
 		b.WriteString("CANCEL" + w.idNames(m.IDs))
+	case *wire.AuditRequest:
+		names := []string{"", "ALLOCATE", "BARRIER", "CONFIRM", "RELEASE", "COLLECT", "VOID"}
+		fmt.Fprintf(&b, "%s %d", names[m.Step], m.Number)
+		for _, k := range m.Blocks {
+			fmt.Fprintf(&b, " certified by %s", k.Shard)
+		}
 	default:
 		b.WriteString(m.Type().String())
 	}
@@ -261,12 +279,13 @@ func (w *world) ups(ids ...shard.ServerID) {
 //	up/down SERVERS|all        connections
 //	leader C SERVER            who leads; 0: nobody
 //	status C CODE              what every server of the cluster answers; 0: normal
-//	transfer NAME FROM TO AMT  and resolve NAME, cancel NAME, balance C, abandon NAME
+//	transfer NAME FROM TO AMT  and audit NAME, resolve NAME, cancel NAME, balance C, abandon NAME
 //	tick N                     clock, with a flush after each tick
 //	live N, quiet N            clock and network together; quiet shows only how operations end
 //	flush                      show what the engine wants
 //	arrive/answer/lose [SERVERS]  the bank handles messages; the engine gets replies; both are dropped
 //	run                        flush and deliver until quiet
+//	void C                     the cluster loses patience with the audit that runs
 //	recover                    what the servers do for silent clients
 //	bank NAMES                 what the shards hold
 func TestScripts(t *testing.T) {
@@ -362,6 +381,8 @@ func (w *world) command(cmd string, args []string) {
 		w.lose(w.servers(args)...)
 	case "run":
 		w.run()
+	case "void":
+		w.bank.Void(clusterOf(args[0]))
 	case "recover":
 		w.bank.Recover()
 	case "bank":
@@ -377,6 +398,8 @@ func (w *world) submit(cmd string, args []string) {
 	case "transfer":
 		op := w.e.Transfer(record(w.id(name), number(args[1]), number(args[2]), number(args[3])))
 		w.ops[op] = name
+	case "audit":
+		w.ops[w.e.Audit()] = name
 	case "resolve":
 		w.ops[w.e.Resolve(w.id(name))] = "resolve " + name
 	case "cancel":

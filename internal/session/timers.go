@@ -16,6 +16,7 @@ const (
 	timerRequest                       // a request without an answer
 	timerReach                         // an operation needs a shard that was never reached
 	timerPatience                      // a settlement goes on with the shards that answered
+	timerAudit                         // an audit tries its next number
 )
 
 // timer names what it is for by number, so that it keeps nothing alive that is over.
@@ -52,6 +53,10 @@ func (e *Engine) fire(t timer) {
 	case timerPatience:
 		if o := e.ops[OpID(t.id)]; o != nil {
 			e.impatient(o)
+		}
+	case timerAudit:
+		if o := e.ops[OpID(t.id)]; o != nil {
+			e.resumeAudit(o)
 		}
 	default:
 		panic("unreachable: timer kind")
@@ -98,6 +103,10 @@ func (e *Engine) unreached(o *op) {
 		needs = o.coord.Participants()
 	case o.kind == opCall:
 		needs = []shard.ID{o.call.Shard}
+	case o.kind == opAudit:
+		for _, sh := range e.shards {
+			needs = append(needs, sh.id)
+		}
 	}
 	for _, s := range needs {
 		if sh := e.byShard[s]; sh != nil && !sh.everUp {
@@ -114,7 +123,7 @@ func (e *Engine) expireForGood(o *op) {
 		e.act(o, o.coord, o.coord.GiveUp())
 	case opSettle:
 		e.settlementTimeout(o)
-	case opCall:
+	case opCall, opAudit:
 		e.complete(o, e.endResult(o, txn.DecidedUnavailable))
 	default:
 		panic("unreachable: op kind")

@@ -18,6 +18,7 @@ var marks = []string{
 	"replica: settled what an audit's cut found prepared",
 	"replica: settled what was pending before a strong read",
 	"session: a transfer came between status and cancel",
+	"session: an audit's number proved nothing",
 	"session: poisoned a transfer at its deadline",
 	"session: settled two contents of one id",
 	"storage: refused a damaged log",

@@ -122,6 +122,8 @@ func (b *Bank) serve(to shard.ServerID, s shard.ID, m wire.Message, reply *wire.
 		reply.Blocks = append(reply.Blocks, b.Keys.Sign(s, votes))
 	case *wire.FinishRequest:
 		b.finish(s, m.Blocks)
+	case *wire.AuditRequest:
+		b.audit(to, s, m, reply)
 	case *wire.StatusRequest:
 		for i, id := range m.IDs {
 			o, _ := b.states[s].Lookup(id)
@@ -139,6 +141,48 @@ func (b *Bank) serve(to shard.ServerID, s shard.ID, m wire.Message, reply *wire.
 	default:
 		panic("sessiontest: no request")
 	}
+}
+
+// audit serves a step of an audit. Nothing is withheld here: the ledger is told, but replies go on.
+func (b *Bank) audit(to shard.ServerID, s shard.ID, m *wire.AuditRequest, reply *wire.Reply) {
+	st := b.states[s]
+	kinds := map[wire.AuditStep]ledger.CommandKind{
+		wire.AuditAllocate: ledger.CmdAllocate, wire.AuditBarrier: ledger.CmdBarrier,
+		wire.AuditRelease: ledger.CmdRelease, wire.AuditVoid: ledger.CmdVoid,
+	}
+	cut, known := st.Cut(m.Number)
+	res := ledger.Result{Code: ledger.ResultVoid, Epoch: m.Number}
+	switch {
+	case m.Step == wire.AuditAllocate && st.Withholding() != 0:
+		res.Code = ledger.ResultDefer
+	case kinds[m.Step] != 0:
+		res = b.apply(s, ledger.Command{Kind: kinds[m.Step], Numbers: []uint32{m.Number}})[0]
+		if res.Code == ledger.ResultAllocated {
+			reply.Blocks = append(reply.Blocks, b.Keys.Sign(s, []txn.Vote{{Fact: ledger.FactNumber, Epoch: res.Epoch}}))
+		}
+	case m.Number > st.Epoch():
+		res.Code = ledger.ResultNoEffect
+	case known && m.Step == wire.AuditCollect:
+		b.settleAll(s, st.PreparedBefore(m.Number))
+		n, _ := st.Snapshot(m.Number)
+		rng, _ := b.Topology.Map().Range(s)
+		reply.Body, _ = json.Marshal(&api.ShardAudit{
+			Shard: int(s), Cluster: s.String(), Server: int(to), Accounts: n.Accounts, Posted: n.Posted.String(),
+			In: n.In.String(), Out: n.Out.String(), Unfinished: n.Unfinished, Total: n.Total().String(),
+			Opened: ledger.Units(rng.Len() * b.Topology.OpeningBalance).String(), CutIndex: n.Cut.Index,
+		})
+		res.Code = ledger.ResultReleased
+	case known && cut.Stage == ledger.StageWithholding:
+		res.Code = ledger.ResultWithholding
+	case known && cut.Stage == ledger.StageReleased:
+		res.Code = ledger.ResultReleased
+	}
+	reply.Results = append(reply.Results, result(0, res))
+}
+
+// Void ends a shard's withholding, as a leader without patience does.
+func (b *Bank) Void(s shard.ID) {
+	b.apply(s, ledger.Command{Kind: ledger.CmdVoid, Numbers: []uint32{b.states[s].Withholding()}})
 }
 
 func (b *Bank) transfer(s shard.ID, item uint32, c ledger.Command, reply *wire.Reply) ledger.Result {
@@ -181,14 +225,16 @@ func (b *Bank) finish(s shard.ID, blocks []txn.Block) {
 }
 
 // settle finishes, before a strong read, what is pending on an account and committed by all votes.
-func (b *Bank) settle(s shard.ID, a shard.Account) {
-	for _, id := range b.states[s].PreparedOn(a) {
+func (b *Bank) settle(s shard.ID, a shard.Account) { b.settleAll(s, b.states[s].PreparedOn(a)) }
+
+func (b *Bank) settleAll(s shard.ID, ids []ledger.TransferID) {
+	for _, id := range ids {
 		o, _ := b.states[s].Lookup(id)
 		parts, _ := b.states[s].Participants(&o.Record)
 		var blocks []txn.Block
 		for _, other := range parts {
-			v := txn.Vote{ID: id, Digest: o.Digest}
 			held, _ := b.states[other].Lookup(id)
+			v := txn.Vote{ID: id, Digest: o.Digest, Epoch: max(held.VoteEpoch, held.CommitEpoch)}
 			switch {
 			case held.Digest != o.Digest || held.State == ledger.None:
 				continue
