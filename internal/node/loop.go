@@ -53,6 +53,8 @@ type loop struct {
 	in      *inbox
 	logger  *slog.Logger
 	alone   bool // the shard has one replica: nobody can take over at the end
+	// keepAlarm writes an alarm to disk.
+	keepAlarm func(string) error
 
 	idleTicks int // since the last append; markAfterTicks: the log has its mark
 	envelopes []transport.Envelope
@@ -154,6 +156,11 @@ func (l *loop) emit(out *replica.Output) error {
 	for i := range out.Events {
 		e := &out.Events[i]
 		l.logger.Log(context.Background(), slog.Level(e.Level), e.Text, e.Attrs...)
+	}
+	if out.Alarm != "" {
+		if err := l.keepAlarm(out.Alarm); err != nil { // it is in force all the same, until the process ends
+			l.logger.Error("the alarm cannot be kept on disk", "alarm", out.Alarm, "err", err)
+		}
 	}
 	if out.Fatal != nil {
 		return out.Fatal

@@ -80,7 +80,8 @@ func (w *world) SetFaults(f transport.Faults) error {
 }
 
 func newLoop(w *world) *loop {
-	return &loop{machine: w, log: w, out: w, in: newInbox(), logger: slog.New(slog.DiscardHandler)}
+	return &loop{machine: w, log: w, out: w, in: newInbox(), logger: slog.New(slog.DiscardHandler),
+		keepAlarm: func(text string) error { w.note("keep alarm %q", text); return nil }}
 }
 
 func wantEvents(t *testing.T, w *world, want ...string) {
@@ -286,4 +287,12 @@ func (n *replyNet) Send(es ...transport.Envelope) {
 	for _, e := range es {
 		*n.replies = append(*n.replies, e.Message.(*wire.Reply))
 	}
+}
+
+func TestAlarmIsKeptBeforeItIsTold(t *testing.T) {
+	w := &world{turns: [][2]replica.Output{{{Alarm: "lost data", Sends: []replica.Send{{Server: 2}}}, {}}}}
+	if err := newLoop(w).turn(); err != nil {
+		t.Fatal(err)
+	}
+	wantEvents(t, w, "turn", `keep alarm "lost data"`, "send to server 2, conn 0", "persisted")
 }

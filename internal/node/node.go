@@ -78,12 +78,20 @@ func run(ctx context.Context, o Options, fs vfs.FS) error {
 		}
 		return err
 	}
+	alarm, err := n.dir.Alarm()
+	if err != nil {
+		return err
+	}
+	if alarm != "" {
+		n.o.Logger.Error("the directory keeps an alarm: this server serves nothing", "alarm", alarm)
+	}
 	id := n.dir.Identity()
 	r, err := replica.New(replica.Options{
 		Server: o.Server, Shard: n.cluster.Shard, Incarnation: id.Incarnation, Members: members,
 		Topology: o.Topology, Keys: n.keys, Log: n.log, Version: o.Version,
 		Debug:        n.o.Logger.Enabled(ctx, slog.LevelDebug),
 		MoreCounters: n.counters,
+		Alarm:        alarm,
 	})
 	if err != nil {
 		return err
@@ -91,6 +99,7 @@ func run(ctx context.Context, o Options, fs vfs.FS) error {
 	n.front.open()
 	l := &loop{
 		machine: r, log: n.log, out: n.net, in: n.front.inbox, logger: n.o.Logger, alone: len(n.cluster.Servers) == 1,
+		keepAlarm: n.dir.SetAlarm,
 	}
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()

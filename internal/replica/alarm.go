@@ -13,14 +13,14 @@ const alarmPrefix = "lost data: "
 // alarmEveryTicks is how often a replica with the alarm tells the others of its shard.
 const alarmEveryTicks = 20
 
-// raise sets the alarm: from now on this process serves nothing, in whatever role. The evidence may never
-// come again, so the alarm must outlive the leader that saw it: the other replicas are told, and tell those
-// that start later.
+// raise sets the alarm: from now on this replica serves nothing, in whatever role. The evidence may never
+// come again, so the alarm must outlive the leader that saw it: it is kept on disk, and the other replicas are
+// told, and tell those that start later.
 func (r *Replica) raise(text string) {
 	if r.alarm != "" {
 		return
 	}
-	r.alarm = text
+	r.alarm, r.out.Alarm = text, text
 	r.tellAlarm()
 }
 

@@ -56,6 +56,7 @@ type bank struct {
 	timing   txn.Timing
 	events   []Event
 	fatal    map[shard.ServerID]error
+	alarms   map[shard.ServerID]string // kept over restarts
 	drop     func(letter) bool
 }
 
@@ -70,6 +71,7 @@ func newBank(t *testing.T) *bank {
 		keys:     &txn.KeyRing{Bank: txn.BankID{1}, Keys: []txn.Key{{ID: 1, Secret: [32]byte{7}}}},
 		replicas: map[shard.ServerID]*Replica{}, logs: map[shard.ServerID]*memoryLog{},
 		cut: map[shard.ServerID]bool{}, replies: map[uint64][]*wire.Reply{}, fatal: map[shard.ServerID]error{},
+		alarms: map[shard.ServerID]string{},
 		timing: txn.DefaultTiming,
 	}
 	return b
@@ -99,7 +101,7 @@ func (b *bank) start(s shard.ServerID) {
 	_, c, _ := b.topology.Server(s)
 	r, err := New(Options{
 		Server: s, Shard: c.Shard, Incarnation: 100 + uint32(s), Members: b.members(c.Shard),
-		Topology: b.topology, Keys: b.keys, Log: b.logs[s], Limits: b.limits, Timing: b.timing,
+		Topology: b.topology, Keys: b.keys, Log: b.logs[s], Limits: b.limits, Timing: b.timing, Alarm: b.alarms[s],
 	})
 	if err != nil {
 		b.t.Fatal(err)
@@ -168,6 +170,9 @@ func (b *bank) copied(m wire.Message) wire.Message {
 
 func (b *bank) take(from shard.ServerID, out Output) {
 	b.events = append(b.events, out.Events...)
+	if out.Alarm != "" {
+		b.alarms[from] = out.Alarm
+	}
 	for _, s := range out.Sends {
 		if s.Server != 0 {
 			b.bus = append(b.bus, letter{from: from, to: s.Server, m: s.Message})

@@ -101,4 +101,13 @@ func TestLostDataAlarmOutlivesItsLeader(t *testing.T) {
 	// Another shard's server cannot stop this one.
 	b.replicas[b.leader(2)].StepPeer(lead, &wire.Reply{Status: wire.StatusNotReady, Text: alarmPrefix + "not yours"})
 	wantResult(t, b.transfer(record(4, 1001, 1002, 1)), "committed")
+	// A process that is given what a former one was to keep serves nothing either.
+	if b.alarms[late] == "" || b.alarms[late] != b.alarms[lead] {
+		t.Errorf("to be kept on disk: %q at server %d, %q at server %d", b.alarms[lead], lead, b.alarms[late], late)
+	}
+	b.kill(late)
+	b.start(late)
+	if note := b.replicas[late].serverStatus().Note; !strings.Contains(note, "lost data") {
+		t.Errorf("after a restart: %q", note)
+	}
 }

@@ -218,6 +218,7 @@ func (r *Replica) judgeSuspect(s txn.Suspect) {
 		return
 	}
 	r.raise(alarmPrefix + r.options.Shard.String() + " certified a vote for transfer " + s.ID.String() +
-		" that its log does not hold. It serves nothing more; restore a server from before the loss")
+		" that its log does not hold. It serves nothing more; restore a server from before the loss, " +
+		"then remove the file ALARM from every data directory of the shard")
 	r.event(LevelError, "lost data", "txn", s.ID.String())
 }

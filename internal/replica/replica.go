@@ -66,6 +66,8 @@ type Options struct {
 	Timing      txn.Timing // zero: txn.DefaultTiming
 	Debug       bool       // emit an event for every PREPARE, vote and FINISH
 	Version     string     // of the program, for status
+	// Alarm is the alarm that a former process of this server raised (Output.Alarm), "" for none.
+	Alarm string
 	// MoreCounters returns counters of the caller that status shows beside the replica's; nil: none.
 	MoreCounters func() map[string]uint64
 }
@@ -111,6 +113,8 @@ type Output struct {
 	Sync      bool // the write must be durable before Persisted is called
 	Events    []Event
 	Fatal     error // the process must stop: cause and remedy
+	// Alarm, if not "", is to be kept on disk and given to New at every later start: data was lost.
+	Alarm string
 }
 
 // Replica is one replica of one shard. One goroutine owns it.
@@ -170,6 +174,7 @@ func New(o Options) (*Replica, error) {
 		options:  o,
 		id:       RaftID(o.Server, o.Incarnation),
 		smap:     o.Topology.Map(),
+		alarm:    o.Alarm,
 		state:    ledger.New(o.Shard),
 		settling: map[uint64]afterSettle{},
 		guess:    map[shard.ID]shard.ServerID{},
@@ -299,7 +304,7 @@ func (r *Replica) Persisted() Output {
 // gather moves answers, sends and events into the output.
 func (r *Replica) gather(out Output) Output {
 	r.flushAnswers()
-	out.Sends, out.Events, out.Fatal = r.out.Sends, r.out.Events, r.out.Fatal
+	out.Sends, out.Events, out.Fatal, out.Alarm = r.out.Sends, r.out.Events, r.out.Fatal, r.out.Alarm
 	r.out = Output{}
 	return out
 }

@@ -27,6 +27,7 @@ const (
 	identityMagic fileMagic = "RBANKIDT"
 	membersMagic  fileMagic = "RBANKMEM"
 	segmentMagic  fileMagic = "RBANKLOG"
+	alarmMagic    fileMagic = "RBANKALM"
 )
 
 const (
