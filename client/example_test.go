@@ -159,3 +159,29 @@ func ExampleClient_Cancel() {
 	// aborted cancelled
 	// aborted cancelled
 }
+
+// Audit adds up the whole bank at one cut while transfers run.
+func ExampleClient_Audit() {
+	topology, stop := serveBank()
+	defer stop()
+	c, err := client.Open(client.Options{Topology: topology})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	if _, err := c.Transfer(context.Background(), client.Transfer{From: 7, To: 1007, Amount: ledger.Units(3)}); err != nil {
+		log.Fatal(err)
+	}
+	a, err := c.Audit(context.Background())
+	switch {
+	case err != nil:
+		log.Fatal(err)
+	case a.OK == nil:
+		fmt.Println("no cut could be had:", a.Error)
+	default:
+		fmt.Println(*a.OK, a.Total, "of", a.Expected)
+	}
+	// Output:
+	// true 20000 of 20000
+}

@@ -64,6 +64,7 @@ const (
 	callCancel
 	callRequest
 	callBatch
+	callAudit
 )
 
 // call is one caller's operation.
@@ -198,6 +199,8 @@ func (l *loop) begin(k *call) {
 	case callBatch:
 		l.beginBatch(k)
 		return
+	case callAudit:
+		k.op = l.engine.Audit()
 	default:
 		panic("unreachable: call kind")
 	}

@@ -308,10 +308,10 @@ type ShardAudit struct {
 type Audit struct {
 	OK         *bool        `json:"ok"` // null: no cut could be had
 	Epoch      uint32       `json:"epoch"`
-	Total      string       `json:"total"`
-	Expected   string       `json:"expected"`
-	Posted     string       `json:"posted"`
-	InFlight   string       `json:"in_flight"` // total - posted: money between clusters at the cut
+	Total      string       `json:"total,omitempty"`
+	Expected   string       `json:"expected,omitempty"`
+	Posted     string       `json:"posted,omitempty"`
+	InFlight   string       `json:"in_flight,omitempty"` // total - posted: money between clusters at the cut
 	Accounts   uint64       `json:"accounts"`
 	Unfinished int          `json:"unfinished"`
 	Retries    int          `json:"retries"` // numbers that proved nothing

@@ -54,6 +54,7 @@ type bank interface {
 	Explain(ctx context.Context, id client.ID) (api.Explain, error)
 	InDoubt(ctx context.Context) (api.InDoubt, error)
 	CheckConservation(ctx context.Context) (api.Check, error)
+	Audit(ctx context.Context) (api.Audit, error)
 	Fault(ctx context.Context, s shard.ServerID, f api.FaultRequest) (api.FaultReply, error)
 	Close() error
 }

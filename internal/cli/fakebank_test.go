@@ -264,6 +264,26 @@ func (b *fakeBank) CheckConservation(context.Context) (api.Check, error) {
 	return v, nil
 }
 
+func (b *fakeBank) Audit(context.Context) (api.Audit, error) {
+	yes, no := true, false
+	if b.scenario == "down" {
+		return api.Audit{Error: noServer(b.topology, 1), Retries: 2}, nil
+	}
+	v := api.Audit{
+		OK: &yes, Epoch: 3, Total: "30000", Expected: "30000", Posted: "29993", InFlight: "7", Accounts: 3000,
+		Unfinished: 2, DurationUs: 12345, Retries: 1,
+		Shards: []api.ShardAudit{
+			{Shard: 1, Cluster: "C1", Server: 1, Accounts: 1000, Posted: "9990", In: "0", Out: "0", Total: "9990", Opened: "10000", CutIndex: 1204},
+			{Shard: 2, Cluster: "C2", Server: 5, Accounts: 1000, Posted: "10000", In: "9", Out: "0", Unfinished: 1, Total: "10009", Opened: "10000", CutIndex: 1180},
+			{Shard: 3, Cluster: "C3", Server: 7, Accounts: 1000, Posted: "10003", In: "0", Out: "2", Unfinished: 1, Total: "10001", Opened: "10000", CutIndex: 977},
+		},
+	}
+	if b.scenario == "violation" {
+		v.OK, v.Total, v.InFlight = &no, "29999", "6"
+	}
+	return v, nil
+}
+
 func (b *fakeBank) Fault(context.Context, shard.ServerID, api.FaultRequest) (api.FaultReply, error) {
 	return api.FaultReply{}, errors.New("fake bank: no faults")
 }
