@@ -41,9 +41,6 @@ func TestItem1TwoClientsRunTheSameFile(t *testing.T) {
 		script := fmt.Sprintf("# client %s\nFileTransfer %s --batch mixed-%s -o jsonl\nFileTransfer %s --batch conflict-%s -o jsonl\nexit\n",
 			names[i], mixedFile, names[i], conflictFile, names[i])
 		args := []string{"client", "--port", fmt.Sprint(b.ports[i]), "--config", b.config}
-		if i == 1 {
-			args = append(args, "--second")
-		}
 		o, err := tryCommand(script, args...)
 		runs[i] = clientRun{output: o, err: err}
 	})
