@@ -42,6 +42,7 @@ const (
 	RefusalOfDebit
 	PrecheckOnly
 	DeferralLost
+	DeferredOnce
 	StaleRead
 	NoReadIndex
 	ReadContextReused
@@ -117,6 +118,7 @@ func All() []Info {
 		{RefusalOfDebit, "refusal-of-debit", "only pending credits are settled before a refusal: an aborted debit still holds its reservation", "refuse_debit.pml", "refusal"},
 		{PrecheckOnly, "precheck-only", "the leader looks at the balance before it proposes, and not again at apply", "refuse.pml BUG_PRECHECK", "refusal"},
 		{DeferralLost, "deferral-lost", "a deferred transfer is not proposed again", "", "progress"},
+		{DeferredOnce, "deferred-once", "a transfer is refused after one deferral, whatever took the money meanwhile", "justify.pml BUG_ONCE", "refusal"},
 		{StaleRead, "stale-read", "a strong read is answered by any replica at once", "", "reads"},
 		{NoReadIndex, "no-read-index", "whoever believes to lead answers strong reads without asking the others", "", "reads"},
 		{ReadContextReused, "read-context-reused", "every ReadIndex attempt of a leadership bears the same context", "", "reads"},

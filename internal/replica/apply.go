@@ -5,7 +5,6 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
-	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
 	"raftbank/internal/planted"
 	"raftbank/internal/shard"
@@ -56,12 +55,18 @@ func (r *Replica) apply(e *raftpb.Entry) {
 	n := 0
 	for i := range entry.Commands {
 		c := &entry.Commands[i]
-		items := c.Items()
-		r.follow(index, c, results[n:n+items])
-		if p != nil {
-			r.deliver(c, results[n:n+items], p.waiters[n:n+items])
-		}
-		n += items
+		r.follow(index, c, results[n:n+c.Items()])
+		n += c.Items()
+	}
+	if p == nil {
+		return
+	}
+	// Answers come last: what a deferral finds pending, the participant must know, and all of the entry is applied.
+	n = 0
+	for i := range entry.Commands {
+		c := &entry.Commands[i]
+		r.deliver(c, results[n:n+c.Items()], p.waiters[n:n+c.Items()])
+		n += c.Items()
 	}
 }
 
@@ -128,13 +133,13 @@ func (r *Replica) deliver(c *ledger.Command, results []ledger.Result, waiters []
 		switch c.Kind {
 		case ledger.CmdTransfer:
 			if res.Code == ledger.ResultDefer {
-				r.deferItem(deferral{kind: c.Kind, record: c.Records[i], waiter: w})
+				r.deferItem(&deferral{kind: c.Kind, record: c.Records[i], waiter: w})
 				continue
 			}
 			r.answers.result(w.call, w.item, res)
 		case ledger.CmdPrepare:
 			if res.Code == ledger.ResultDefer {
-				r.deferItem(deferral{kind: c.Kind, record: c.Records[i], digest: c.Digests[i], waiter: w})
+				r.deferItem(&deferral{kind: c.Kind, record: c.Records[i], digest: c.Digests[i], waiter: w})
 				continue
 			}
 			r.answerVote(w, c.Records[i].ID, c.Digests[i], res, r.participants(&c.Records[i]))
@@ -178,42 +183,11 @@ func voteOf(id ledger.TransferID, d ledger.Digest, res *ledger.Result) (txn.Vote
 	return v, true
 }
 
-// deferral is a transfer that lacked funds while others were pending on its account.
-type deferral struct {
-	kind   ledger.CommandKind
-	record ledger.Record
-	digest ledger.Digest
-	waiter waiter
-}
-
 // afterSettle is what goes on once a settlement is over: a deferral, a strong read or an audit.
 type afterSettle struct {
 	deferral *deferral
 	read     *settlingRead
 	audit    *collecting
-}
-
-// deferItem settles everything pending on the debit account, then proposes once more.
-func (r *Replica) deferItem(d deferral) {
-	r.counters.deferred++
-	if r.lead.part == nil {
-		r.answers.status(d.waiter.call, wire.StatusNotLeader, "")
-		return
-	}
-	if r.deferred >= r.options.Limits.Deferred {
-		// A status would refuse every open item of the request, and others may be waiting here. "Not
-		// voted" is about this one: the caller asks again.
-		r.counters.busy++
-		r.answers.result(d.waiter.call, d.waiter.item, &ledger.Result{Code: ledger.ResultDefer})
-		return
-	}
-	pending := r.state.PreparedOn(d.record.Debit)
-	if planted.On(planted.RefusalOfDebit) {
-		pending = r.plantedCredits(pending, d.record.Debit)
-	}
-	token := r.lead.part.Settle(pending)
-	r.settling[token] = afterSettle{deferral: &d}
-	r.deferred++
 }
 
 func (r *Replica) settled(s txn.Settled) {
@@ -232,16 +206,7 @@ func (r *Replica) settled(s txn.Settled) {
 		return
 	}
 	r.deferred--
-	if planted.On(planted.DeferralLost) {
-		return
-	}
-	d := after.deferral
-	invariant.Sometimes("replica: proposed a deferred transfer again")
-	c := ledger.Command{Kind: d.kind, Settled: true, Records: []ledger.Record{d.record}}
-	if d.kind == ledger.CmdPrepare {
-		c.Digests = []ledger.Digest{d.digest}
-	}
-	r.enqueue(c, []waiter{d.waiter}, 128)
+	r.proposeAgain(after.deferral, s.Undecided)
 }
 
 // dropSettling answers those who wait for a settlement when leadership is lost: nothing of theirs

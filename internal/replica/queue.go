@@ -22,6 +22,8 @@ type waiter struct {
 	some bool
 	// parts are the participants that an inquiry named: votes of one block share them.
 	parts []shard.ID
+	// deferrals is how often the item has been deferred.
+	deferrals uint8
 }
 
 // proposal is an entry in the making or on its way through the log.

@@ -5,6 +5,7 @@ import (
 
 	"raftbank/internal/ledger"
 	"raftbank/internal/shard"
+	"raftbank/internal/txn"
 	"raftbank/internal/wire"
 )
 
@@ -70,5 +71,54 @@ func TestStrongReadOfOneAccountManyTimes(t *testing.T) {
 	b.tick(6)
 	if r := b.one(b.nextCall); len(r.Balances) != 3 || r.Balances[2].Account != 3 {
 		t.Errorf("want three balances, got %+v", r)
+	}
+}
+
+// After its settlement a deferred transfer has the money; another debit, aborted elsewhere before it came, then takes the
+// reservation. Nobody else ever had a claim on the money, so the transfer must not be refused (models/justify.pml, BUG_ONCE).
+func TestAbortedDebitThatCameMeanwhileJustifiesNoRefusal(t *testing.T) {
+	b := newBank(t).boot()
+	lead := b.leader(1)
+	first, second := record(1, 3, 1003, 10), record(2, 3, 1004, 10)
+	b.prepare(1, first)
+	b.ask(b.leader(2), &wire.CancelRequest{IDs: []ledger.TransferID{first.ID}})
+	b.ask(b.leader(2), &wire.CancelRequest{IDs: []ledger.TransferID{second.ID}})
+	b.noInquiries()
+	n := b.call(lead, &wire.TransferRequest{Records: []ledger.Record{record(3, 3, 4, 10)}})
+	b.settle()
+	if len(b.replies[n]) != 0 {
+		t.Fatalf("not deferred: %s", resultText(b.replies[n][0]))
+	}
+	// While the first debit's FINISH is on its way to the followers, the second one comes: it stands in the log
+	// before the transfer that is proposed again.
+	no, _ := voteOf(first.ID, ledger.DigestOf(first), &ledger.Result{Code: ledger.ResultState, State: ledger.Aborted})
+	b.call(lead, &wire.FinishRequest{Blocks: []txn.Block{b.keys.Sign(2, []txn.Vote{no})}})
+	inquiries, came := b.drop, false
+	b.drop = func(l letter) bool {
+		if _, isRaft := l.m.(*wire.Raft); isRaft && l.from == lead && !came {
+			came = true
+			b.call(lead, prepareOf(second))
+		}
+		return inquiries(l)
+	}
+	b.settle()
+	if len(b.replies[n]) != 0 {
+		t.Fatalf("answered while the second debit holds the money: %s", resultText(b.replies[n][0]))
+	}
+	b.drop = nil
+	b.tick(6)
+	wantResult(t, b.one(n), "committed")
+}
+
+func TestDeferralsOfOneRequestAreBounded(t *testing.T) {
+	b := newBank(t).boot()
+	b.prepare(1, record(1, 3, 1003, 10))
+	lead := b.replicas[b.leader(1)]
+	rec := record(2, 3, 4, 1)
+	n := uint64(99)
+	lead.deferItem(&deferral{kind: ledger.CmdTransfer, record: rec, waiter: waiter{call: call{conn: 1, request: n}, some: true, deferrals: maxDeferrals}})
+	b.settle()
+	if r := b.one(n); len(r.Results) != 1 || r.Results[0].Code != ledger.ResultDefer {
+		t.Errorf("got %+v, want: not voted", r)
 	}
 }

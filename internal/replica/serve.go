@@ -190,7 +190,7 @@ func (r *Replica) transfers(c call, m *wire.TransferRequest) {
 		}
 		w := waiter{call: c, item: uint32(i), some: true}
 		if planted.On(planted.PrecheckOnly) && r.plantedShort(&m.Records[i]) {
-			r.deferItem(deferral{kind: ledger.CmdTransfer, record: m.Records[i], waiter: w})
+			r.deferItem(&deferral{kind: ledger.CmdTransfer, record: m.Records[i], waiter: w})
 			continue
 		}
 		fresh = append(fresh, m.Records[i])
@@ -233,7 +233,7 @@ func (r *Replica) prepares(c call, m *wire.PrepareRequest) {
 			r.answerVote(w, rec.ID, m.Digests[i], &ledger.Result{Code: ledger.ResultState, State: ledger.Prepared}, r.participants(rec))
 		}
 		if planted.On(planted.PrecheckOnly) && r.plantedShort(rec) {
-			r.deferItem(deferral{kind: ledger.CmdPrepare, record: *rec, digest: m.Digests[i], waiter: w})
+			r.deferItem(&deferral{kind: ledger.CmdPrepare, record: *rec, digest: m.Digests[i], waiter: w})
 			continue
 		}
 		cmd.Records = append(cmd.Records, *rec)

@@ -171,7 +171,7 @@ func (k *checker) apply(t *shardTruth, e *raftpb.Entry) {
 		}
 		k.row(t, &rows[i])
 		// In this order: a refusal does not justify itself.
-		k.refusalIsJustified(t, &rows[i])
+		k.refusalIsJustified(&rows[i])
 		k.reconsider(rows[i].Record.ID)
 	}
 	if len(rows) > 0 {

@@ -55,9 +55,6 @@ type content struct {
 	copied bool // a copy of its PREPARE was replayed by a stranger
 	// firstAsk is when it was made, and so not later than its first submission.
 	firstAsk int64
-	// votedAt is when a shard first held a yes vote; decidedAt when the last vote, or the first abort, came.
-	votedAt   map[shard.ID]int64
-	decidedAt int64
 	// told is the definite outcome that somebody was told first, and by what.
 	told        txn.Decision
 	toldBy      string
@@ -218,7 +215,7 @@ func (l *workload) content(r ledger.Record) *content {
 	if k := l.contents[r]; k != nil {
 		return k
 	}
-	k := &content{record: r, firstAsk: l.w.now, votedAt: map[shard.ID]int64{}}
+	k := &content{record: r, firstAsk: l.w.now}
 	for _, a := range []shard.Account{r.Debit, r.Credit} {
 		if s, ok := l.w.topology.ShardOf(a); ok && (len(k.parts) == 0 || k.parts[0] != s) {
 			k.parts = append(k.parts, s)
