@@ -19,6 +19,7 @@ type checker struct {
 	shards   []*shardTruth // by shard id, from 1
 	expected *big.Int
 	reads    []*readFact
+	audits   []*auditFact
 	refusals refusals
 	// acks is when each client was first told of a commit.
 	acks map[int]map[*content]int64

@@ -59,7 +59,9 @@ func (k *checker) atEnd() {
 	for _, c := range k.w.load.order {
 		k.outcomeStands(c)
 	}
-	k.readsAreRight()
+	known := k.knownCommits()
+	k.readsAreRight(known)
+	k.auditsAreRight(known)
 	k.sessionsAreRight()
 	k.accountsAreLinear()
 }

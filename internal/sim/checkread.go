@@ -45,19 +45,31 @@ func (l *postedLeg) openAt(r *readFact) bool {
 	return l.voted <= r.point && r.point < l.index && l.postedAt <= r.end
 }
 
-// readsAreRight: a strong read shows an account's sums at its read point, and some of the transfers that were pending
-// there and have been posted since; its read point is not before anything that was applied when it began; and it
-// shows every transfer that anybody was told to be committed, or that any finished read has shown on either of
-// its accounts, before it began (docs/PROTOCOL.md, section 7).
-func (k *checker) readsAreRight() {
-	legs := k.postedLegs()
-	// known is when a transfer's commit was first known outside the servers.
+// knownCommits is when a transfer's commit was first known outside the servers: told to somebody, or contained in an
+// audit.
+func (k *checker) knownCommits() map[*content]int64 {
 	known := map[*content]int64{}
 	for _, c := range k.w.load.order {
 		if c.told == txn.DecidedCommitted {
 			known[c] = c.toldAt
 		}
+		for _, a := range k.audits {
+			if at, ok := known[c]; k.contains(a, c) && (!ok || a.end < at) {
+				known[c] = a.end
+			}
+		}
 	}
+	return known
+}
+
+// readsAreRight: a strong read shows an account's sums at its read point, and some of the transfers that were pending
+// there and have been posted since; its read point is not before anything that was applied when it began; and it
+// shows every transfer that anybody was told to be committed, or that any finished read has shown on either of
+// its accounts, before it began (docs/PROTOCOL.md, section 7).
+//
+// known gets the transfers that reads make known.
+func (k *checker) readsAreRight(known map[*content]int64) {
+	legs := k.postedLegs()
 	for _, r := range k.reads { // by their ends: what a read learns of ended before it began
 		k.looked(CheckReads)
 		if r.point < r.floor {

@@ -21,6 +21,7 @@ const (
 	CheckReservations Check = "reservations"
 	CheckLinear       Check = "linear"
 	CheckReads        Check = "reads"
+	CheckSnapshot     Check = "snapshot"
 	CheckSession      Check = "session"
 	CheckRefusal      Check = "refusal"
 	CheckHash         Check = "hash"
@@ -59,6 +60,7 @@ func Checks() []CheckInfo {
 		{CheckReservations, 9, "reservations are zero when the bank is at rest"},
 		{CheckLinear, 10, "every account's history is linearizable (Porcupine); an unknown outcome stays open"},
 		{CheckReads, 10, "a strong read shows the account as it was at an index not later than its answer's, with all that was known"},
+		{CheckSnapshot, 11, "an audit's totals are those of one cut, which has its place in the order of all operations"},
 		{CheckSession, 12, "a client's reads are monotonic and show its own writes"},
 		{CheckRefusal, 13, "insufficient funds is said only if it was true at an instant during the request"},
 		{CheckHash, 14, "replicas at one index have the same state"},

@@ -15,7 +15,14 @@ func (k *checker) statesFacts(s *server, r *wire.Reply) {
 		b := &r.Blocks[i]
 		for j := range b.Votes {
 			v := &b.Votes[j]
+			k.withholds(s, v)
 			k.looked(CheckCertificates)
+			if v.Fact == ledger.FactNumber {
+				if v.Epoch == 0 || v.Epoch > k.truth(s.shard).ref.allocated {
+					k.w.fail(CheckCertificates, "%s certifies audit number %d, which %s has not given out", s.name(), v.Epoch, s.shard)
+				}
+				continue
+			}
 			if state, voted := k.truth(s.shard).holds(v); !supports(state, voted, v.Fact) {
 				k.w.fail(CheckCertificates, "%s certifies fact %d about %s, which at %s is %s", s.name(), v.Fact, v.ID, s.shard, state)
 			}
@@ -46,7 +53,7 @@ func supports(state ledger.TransferState, votedYes bool, f ledger.Fact) bool {
 		return state == ledger.Committed
 	case ledger.FactAborted:
 		return state == ledger.Aborted
-	case ledger.FactNone:
+	case ledger.FactNone, ledger.FactNumber:
 	}
 	return false
 }

@@ -68,6 +68,8 @@ type plan struct {
 	hot          float64
 	cross        float64
 
+	audits float64 // share of a client's operations
+
 	skew, clientTime, liars, garbage bool
 	// beyond: more damage than what is promised to be survived. Only safety holds.
 	beyond bool
@@ -87,6 +89,7 @@ func drawPlan(o Options, rng random) plan {
 		thinkUs:      rng.between(10, 300) * millisecond,
 		hot:          rng.Float64(),
 		cross:        rng.Float64(),
+		audits:       pick(rng, []float64{0, 0, 0.005, 0.02, 0.1}),
 		durationUs:   o.DurationMs * millisecond,
 	}
 	p.delayMaxUs = p.delayMinUs + rng.between(50, 20_000)

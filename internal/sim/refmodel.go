@@ -204,7 +204,7 @@ func (s *refShard) transfer(r *ledger.Record, settled bool) verdict {
 	if wait && !settled {
 		return verdict{code: ledger.ResultDefer, reason: reason}
 	}
-	o := &refOutcome{state: ledger.Committed, hasRecord: true, record: *r, digest: ledger.DigestOf(*r)}
+	o := &refOutcome{state: ledger.Committed, hasRecord: true, record: *r, digest: ledger.DigestOf(*r), epoch: s.epoch}
 	s.ids[r.ID] = o
 	if reason != ledger.ReasonNone {
 		o.state, o.reason = ledger.Aborted, reason

@@ -19,6 +19,7 @@ const (
 	askResolve
 	askCancel
 	askRead
+	askAudit
 )
 
 // submission is one call of one client.
@@ -43,6 +44,8 @@ func (s *submission) name() string {
 		return "cancel " + s.id.String()
 	case askRead:
 		return fmt.Sprintf("read %d", s.account)
+	case askAudit:
+		return "audit"
 	}
 	panic("unreachable: kind")
 }
@@ -137,6 +140,10 @@ func (l *workload) recent(n int) []*content {
 
 // operate draws one operation.
 func (l *workload) operate(c *clientProc) {
+	if l.rng.chance(l.w.plan.audits) {
+		l.audit(c)
+		return
+	}
 	known := l.recent(1)
 	switch n := l.rng.IntN(100); {
 	case n < 72 || len(known) == 0:
@@ -263,6 +270,31 @@ func (l *workload) read(c *clientProc, a shard.Account) {
 	l.begun(c, op, sub)
 }
 
+// audit takes the total of the whole bank at one cut.
+func (l *workload) audit(c *clientProc) {
+	l.begun(c, c.engine.Audit(), &submission{kind: askAudit})
+}
+
+// audited takes an audit's outcome. On a healed bank it must be proven.
+func (l *workload) audited(c *clientProc, s *submission, r *session.Result) {
+	if r.Audit == nil {
+		l.w.report.Checked["audit that came to nothing"]++
+		l.w.say(c.name(), "audit: %s %s", r.Shard, r.Detail)
+	} else {
+		l.w.report.Checked["audit"]++
+		l.w.report.Checked["audit number that proved nothing"] += r.Audit.Retries
+		l.w.say(c.name(), "audit: number %d: %s", r.Audit.Number, r.Audit.Parts)
+		l.w.check.auditEnds(s, c.name(), r.Audit)
+	}
+	if l.open == 0 || !l.w.calm {
+		return
+	}
+	l.open--
+	if r.Audit == nil {
+		l.w.fail(CheckProgress, "an audit of a healthy bank: %s %s", r.Shard, r.Detail)
+	}
+}
+
 // done takes an operation's outcome.
 func (l *workload) done(c *clientProc, s *submission, r *session.Result) {
 	l.w.note('d', uint64(c.id), uint64(r.Decision)<<8|uint64(r.Reason), []byte(s.name()))
@@ -276,6 +308,8 @@ func (l *workload) done(c *clientProc, s *submission, r *session.Result) {
 		l.w.say(c.name(), "%s: told %s %s (not found: %v)", s.name(), r.Decision, reasonText(r.Reason), r.NotFound)
 		l.w.report.Checked["resolve or cancel "+r.Decision.String()]++
 		l.settled(c, s, r)
+	case askAudit:
+		l.audited(c, s, r)
 	case askRead:
 		if r.Reply != nil && len(r.Reply.Balances) == 1 {
 			l.w.say(c.name(), "%s: told +%s -%s at index %d", s.name(), r.Reply.Balances[0].CreditsPosted,
@@ -323,7 +357,8 @@ func (l *workload) resolveAll() {
 			l.pending = append(l.pending, k.record.ID)
 		}
 	}
-	l.open = len(l.pending)
+	l.open = len(l.pending) + 1
+	l.audit(l.w.clients[0])
 	l.resolveMore()
 }
 
@@ -352,5 +387,5 @@ func (l *workload) resolvedOne(c *clientProc, s *submission, r *session.Result) 
 func (l *workload) resolved() bool { return l.open == 0 }
 
 func (l *workload) unresolved() string {
-	return fmt.Sprintf("%d transfers have no outcome", l.open)
+	return fmt.Sprintf("%d questions for the outcome of a transfer or the total are open", l.open)
 }
