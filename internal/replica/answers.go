@@ -30,6 +30,10 @@ type voteGroup struct {
 	votes []txn.Vote
 }
 
+// groupsSearched bounds the search for a vote's group: a request that names thousands of participant sets must
+// not cost their square. A set beyond it may get a second block, which is as good.
+const groupsSearched = 64
+
 func (a *answers) init() {
 	a.open = map[call]*answer{}
 	a.closed = map[uint64]bool{}
@@ -87,7 +91,7 @@ func (a *answers) audit(c call, res *ledger.Result) {
 
 func (a *answers) vote(c call, parts []shard.ID, v txn.Vote) {
 	ans := a.get(c)
-	for i := range ans.groups {
+	for i := max(0, len(ans.groups)-groupsSearched); i < len(ans.groups); i++ {
 		if slices.Equal(ans.groups[i].parts, parts) {
 			ans.groups[i].votes = append(ans.groups[i].votes, v)
 			return

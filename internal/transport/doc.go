@@ -8,7 +8,8 @@
 //
 // Invariants: sending never blocks the caller, whatever the other side does; every queue is bounded
 // in bytes (a peer's frames are dropped over the bound, since raft and the commit protocol repeat
-// what matters; a client over the bound is disconnected); frames of one connection keep their
+// what matters; a client over the bound is disconnected); all client connections together hold a bounded
+// number of bytes, and over it the one that holds most is disconnected; frames of one connection keep their
 // order; Close returns when no goroutine of the package is left.
 //
 // Read first: Server in server.go, Conn in conn.go.
