@@ -125,6 +125,22 @@ small fail audit.pml -DFOLLOWER -DNOY -DBUG_FOLLOWERPATIENCE
 small reach audit.pml -DREACH1
 small reach audit.pml -DREACH2
 small reach audit.pml -DFOLLOWER -DNOX -DREACH3
+small pass audit_total.pml -DNT=1 -DNA=2
+small pass audit_total.pml -DNT=1 -DNA=2 -DNOADVANCE
+small pass audit_total.pml -DNT=2 -DNA=1 -DLOCAL
+full  pass audit_total.pml -DNT=2 -DNA=1
+small fail audit_total.pml -DNT=2 -DNA=1 -DLOCAL -DBUG_NOHOLD
+small fail audit_total.pml -DNT=2 -DNA=1 -DLOCAL -DBUG_VOLATILE
+small fail audit_total.pml -DNT=2 -DNA=1 -DLOCAL -DBUG_STALECONFIRM
+small fail audit_total.pml -DNT=2 -DNA=1 -DLOCAL -DBUG_EARLYCONFIRM
+small fail audit_total.pml -DNT=2 -DNA=1 -DLOCAL -DBUG_OLDEPOCH
+small fail audit_total.pml -DNT=1 -DNA=1 -DBUG_OWNEPOCH
+small fail audit_total.pml -DNT=1 -DNA=1 -DBUG_NOSETTLE
+small fail audit_total.pml -DNT=1 -DNA=1 -DBUG_EARLYNONE
+small fail audit_total.pml -DNT=1 -DNA=1 -DBUG_NOPATIENCE
+small reach audit_total.pml -DNT=2 -DNA=1 -DLOCAL -DREACH1
+small reach audit_total.pml -DNT=1 -DNA=2 -DREACH2
+small reach audit_total.pml -DNT=2 -DNA=1 -DLOCAL -DREACH3
 EOF
 }
 
