@@ -73,7 +73,10 @@ var layers = map[string]layer{
 	"examples/gen":  {Own: own("shard", "ledger", "config", "cli")},
 	"internal/tidy": {},
 	// The end-to-end test drives real processes from outside.
-	"test/e2e": {Own: append(own("shard", "ledger", "api", "config"), "client")},
+	"test/e2e": {Own: append(own("shard", "ledger", "api", "config"), "client", "test/process")},
+	// So does the chaos test.
+	"test/chaos":   {Own: append(own("shard", "ledger", "api", "config", "linear", "planted"), "client", "test/process")},
+	"test/process": {Own: own("shard")},
 }
 
 func own(names ...string) []string {

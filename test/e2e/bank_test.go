@@ -5,8 +5,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"math/rand"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +16,7 @@ import (
 	"raftbank/internal/api"
 	"raftbank/internal/config"
 	"raftbank/internal/shard"
+	"raftbank/test/process"
 )
 
 // bank is one bank of real processes: three clusters of three servers.
@@ -27,15 +26,18 @@ type bank struct {
 	dir      string // holds bank.toml, bank.key, one data directory and one log per server
 	config   string // path of the configuration
 	ports    []int  // two free ports for client servers
-	servers  map[int]*process
+	servers  map[int]*process.Process
 	client   *client.Client
 }
 
 // newBank prepares a bank; nothing runs yet. Everything it starts ends with the test.
 func newBank(t testing.TB) *bank {
 	t.Helper()
-	b := &bank{t: t, dir: t.TempDir(), servers: map[int]*process{}}
-	b.topology, b.ports = freeTopology(t)
+	b := &bank{t: t, dir: t.TempDir(), servers: map[int]*process.Process{}}
+	var err error
+	if b.topology, b.ports, err = process.FreeTopology(); err != nil {
+		t.Fatal(err)
+	}
 	b.config = filepath.Join(b.dir, "bank.toml")
 	if err := os.WriteFile(b.config, []byte(config.Format(b.topology)), 0o600); err != nil {
 		t.Fatal(err)
@@ -60,46 +62,13 @@ func newRunningBank(t testing.TB) *bank {
 	return b
 }
 
-// freeTopology is the default bank on free ports, and two more ports. They lie below the range from
-// which the kernel draws ports of outgoing connections: a server's port must still be free when the
-// server restarts.
-func freeTopology(t testing.TB) (*shard.Topology, []int) {
-	t.Helper()
-	topology := shard.DefaultTopology()
-	var held []net.Listener
-	var ports []int
-	for tries := 0; len(ports) < len(topology.Servers())+2; tries++ {
-		if tries > 1000 {
-			t.Fatal("no free ports between 12000 and 32000")
-		}
-		port := 12000 + rand.Intn(20000)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue // taken; a port drawn twice is taken too
-		}
-		held = append(held, l)
-		ports = append(ports, port)
-	}
-	for _, l := range held {
-		_ = l.Close()
-	}
-	i := 0
-	for c := range topology.Clusters {
-		for s := range topology.Clusters[c].Servers {
-			topology.Clusters[c].Servers[s].Addr = fmt.Sprintf("127.0.0.1:%d", ports[i])
-			i++
-		}
-	}
-	return topology, ports[i:]
-}
-
 // end ends every process, by pid, and shows the logs of a failed test.
 func (b *bank) end() {
 	if err := b.client.Close(); err != nil {
 		b.t.Logf("close the client: %v", err)
 	}
 	for _, p := range b.servers {
-		p.kill()
+		p.Kill()
 	}
 	for n := 1; n <= 9; n++ {
 		for _, bad := range []string{"panic:", "DATA RACE", "fatal error:", "level=ERROR"} {
@@ -138,7 +107,7 @@ func lastLines(s string, n int) string {
 // start runs server n on its data directory.
 func (b *bank) start(n int) {
 	b.t.Helper()
-	if b.servers[n].running() {
+	if b.servers[n].Running() {
 		b.t.Fatalf("server %d runs already", n)
 	}
 	b.servers[n] = startProcess(b.t, b.logPath(n), "server", fmt.Sprint(n),
@@ -148,10 +117,10 @@ func (b *bank) start(n int) {
 // kill is kill -9 of servers; it waits until they are gone.
 func (b *bank) kill(servers ...int) {
 	for _, n := range servers {
-		_ = b.servers[n].cmd.Process.Signal(syscall.SIGKILL) // all at once; kill below waits
+		_ = b.servers[n].Signal(syscall.SIGKILL) // all at once; kill below waits
 	}
 	for _, n := range servers {
-		b.servers[n].kill()
+		b.servers[n].Kill()
 	}
 }
 
@@ -223,7 +192,7 @@ func (b *bank) awaitReady() time.Duration {
 		for _, c := range s.Shards {
 			ready = ready && leader(c) != nil
 			for _, server := range c.Servers {
-				if b.servers[server.Server].running() && (!server.Up || server.Note != "") {
+				if b.servers[server.Server].Running() && (!server.Up || server.Note != "") {
 					ready = false
 				}
 			}

@@ -20,7 +20,7 @@ import (
 func decode[T any](t testing.TB, o output) T {
 	t.Helper()
 	var v T
-	d := json.NewDecoder(strings.NewReader(o.out))
+	d := json.NewDecoder(strings.NewReader(o.Out))
 	if err := d.Decode(&v); err != nil {
 		t.Fatalf("not JSON: %v\n%s", err, o)
 	}
@@ -33,15 +33,15 @@ func decode[T any](t testing.TB, o output) T {
 // wantCode fails unless the command ended with the exit code.
 func wantCode(t testing.TB, o output, code int) {
 	t.Helper()
-	if o.code != code {
-		t.Fatalf("exit %d, want %d\n%s", o.code, code, o)
+	if o.Code != code {
+		t.Fatalf("exit %d, want %d\n%s", o.Code, code, o)
 	}
 }
 
 // wantText fails unless the command printed the text, on either stream.
 func wantText(t testing.TB, o output, text string) {
 	t.Helper()
-	if !strings.Contains(o.out+o.err, text) {
+	if !strings.Contains(o.Out+o.Err, text) {
 		t.Fatalf("does not say %q\n%s", text, o)
 	}
 }
@@ -50,7 +50,7 @@ func wantText(t testing.TB, o output, text string) {
 func (b *bank) transfer(from, to, amount string, flags ...string) (api.Transfer, int) {
 	b.t.Helper()
 	o := b.run(append([]string{"transfer", from, to, amount, "-o", "json"}, flags...)...)
-	return decode[api.Transfer](b.t, o), o.code
+	return decode[api.Transfer](b.t, o), o.Code
 }
 
 // mustConserve runs check conservation: the total is what was opened, replicas are equal.
@@ -77,7 +77,7 @@ func (b *bank) mustConserve() api.Check {
 			}
 		}
 	}
-	b.t.Logf("check conservation: total %s of %s, hashes equal, after %s", v.Total, v.Expected, round(o.took))
+	b.t.Logf("check conservation: total %s of %s, hashes equal, after %s", v.Total, v.Expected, round(o.Took))
 	return v
 }
 

@@ -41,7 +41,7 @@ func TestCommandsOnARealBank(t *testing.T) {
 		o := b.run("status", "-o", "json")
 		wantCode(t, o, 0)
 		s := decode[api.Status](t, o)
-		return len(s.Shards) == 3 && !s.Shards[0].Servers[0].Up && s.Shards[0].Leader != nil, o.out
+		return len(s.Shards) == 3 && !s.Shards[0].Servers[0].Up && s.Shards[0].Leader != nil, o.Out
 	})
 	o := b.run("balance", "3", "-o", "json")
 	wantCode(t, o, 0)
@@ -57,7 +57,7 @@ func TestCommandsOnARealBank(t *testing.T) {
 		if e := decode[struct{ Error *api.Error }](t, o).Error; e == nil || e.Code != "unavailable" || !e.Retryable {
 			t.Errorf("without any server: want the error unavailable\n%s", o)
 		}
-		t.Logf("without any server, %s: exit 4 after %s", args[0], round(o.took))
+		t.Logf("without any server, %s: exit 4 after %s", args[0], round(o.Took))
 	}
 }
 
@@ -65,14 +65,14 @@ func TestCommandsOnARealBank(t *testing.T) {
 func (b *bank) checkEveryFormat(id string) {
 	b.t.Helper()
 	for _, args := range [][]string{{"status"}, {"balance", "3"}, {"datastore"}, {"datastore", "--server", "2"}, {"explain", id},
-		{"resolve", id}, {"in-doubt"}, {"check", "conservation"}, {"audit"}, {"config"}, {"version"}} {
+		{"resolve", id}, {"in-doubt"}, {"check", "conservation"}, {"config"}, {"version"}} {
 		for _, format := range []string{"table", "plain", "json", "jsonl"} {
 			o := b.run(append(args, "-o", format)...)
 			wantCode(b.t, o, 0)
-			if format == "json" && !json.Valid([]byte(o.out)) {
+			if format == "json" && !json.Valid([]byte(o.Out)) {
 				b.t.Errorf("not one JSON value\n%s", o)
 			}
-			if o.out == "" && args[0] != "in-doubt" {
+			if o.Out == "" && args[0] != "in-doubt" {
 				b.t.Errorf("nothing on stdout\n%s", o)
 			}
 		}
@@ -131,10 +131,10 @@ func TestServerStopsInOrder(t *testing.T) {
 		account := client.Account(int(id-1)*1000 + 1)
 		results = append(results, b.mustCommit(units(account, account+1, 1)))
 		start := time.Now()
-		b.servers[n].signal(t, syscall.SIGTERM)
+		signal(t, b.servers[n], syscall.SIGTERM)
 		results = append(results, b.mustCommitWithin(units(account+2, account+3, 1), leadBound))
 		acked := time.Since(start)
-		code := b.servers[n].awaitEnd(t, leadBound)
+		code := awaitEnd(t, b.servers[n], leadBound)
 		t.Logf("SIGTERM to server %d, leader of %s: exit %d after %s; next transfer acknowledged after %s",
 			n, id, code, round(time.Since(start)), round(acked))
 		if code != 0 {
@@ -156,7 +156,7 @@ func TestClientServerAnswersOnItsPort(t *testing.T) {
 	for _, text := range []string{"> Transfer 1 2 1", "> (3,1003,2)", "insufficient_funds", "unknown command", "> Check"} {
 		wantText(t, o, text)
 	}
-	if strings.Count(o.out, "> Transfer 1 2 1") != 1 {
+	if strings.Count(o.Out, "> Transfer 1 2 1") != 1 {
 		t.Errorf("lines after exit were run\n%s", o)
 	}
 	o = command(t, "Transfer 5 6 99\nTransfer 1 2 1\n", "client", "--stop-on-error", "--port", fmt.Sprint(b.ports[0]), "--config", b.config)

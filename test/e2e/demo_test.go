@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"raftbank/test/process"
 )
 
 // demoBound is how long the demo may take on a loaded machine; it aims at 25 s.
@@ -34,7 +36,7 @@ func startDemo(t *testing.T) *demoRun {
 	}
 	defer func() { _ = log.Close() }() // the child has its own handle
 	d.cmd = exec.Command(binary, "demo")
-	d.cmd.Env = append(cleanEnviron(), "TMPDIR="+d.temp)
+	d.cmd.Env = append(process.CleanEnviron(), "TMPDIR="+d.temp)
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -123,7 +123,7 @@ func TestInputServers(t *testing.T) {
 	for _, id := range []string{"10", "0", "-1", "x", "99999999999"} {
 		o := b.serve(id, b.dataDir(1))
 		wantCode(t, o, 2)
-		t.Logf("server %s: %s", id, firstWith(o.err, "raftbank:"))
+		t.Logf("server %s: %s", id, firstWith(o.Err, "raftbank:"))
 	}
 	b.wantRefused("port in use", b.serve("1", filepath.Join(b.dir, "elsewhere")), 2, "is in use")
 	b.wantRefused("directory in use", b.serve("1", b.dataDir(1)), 0, "is in use by another process")
@@ -158,11 +158,11 @@ func (b *bank) serve(id, dataDir string, flags ...string) output {
 // wantRefused checks exit code (0: any failure) and text, and logs what was said.
 func (b *bank) wantRefused(what string, o output, code int, text string) {
 	b.t.Helper()
-	if o.code <= 0 || (code != 0 && o.code != code) || !strings.Contains(o.err, text) {
+	if o.Code <= 0 || (code != 0 && o.Code != code) || !strings.Contains(o.Err, text) {
 		b.t.Errorf("%s: want exit %d (0: any failure) and %q\n%s", what, code, text, o)
 		return
 	}
-	b.t.Logf("%s: exit %d: %s", what, o.code, firstWith(o.err, "raftbank:"))
+	b.t.Logf("%s: exit %d: %s", what, o.Code, firstWith(o.Err, "raftbank:"))
 }
 
 // checkOtherBank starts a server with the key file of another bank on this bank's directory.
@@ -176,7 +176,7 @@ func (b *bank) checkOtherBank() {
 		_, err := os.Stat(key)
 		return err == nil && len(b.cluster(1).Servers) > 0, fmt.Sprint(err)
 	})
-	p.kill()
+	p.Kill()
 	o := b.run("server", "1", "--data-dir", b.dataDir(1), "--key-file", key)
 	b.wantRefused("another bank's key", o, 0, "belongs to bank ")
 	o = b.run("server", "1", "--data-dir", b.dataDir(1), "--key-file", filepath.Join(other, "missing.key"))

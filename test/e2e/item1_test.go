@@ -136,7 +136,7 @@ func (r *clientRun) read(t *testing.T) {
 // own format is not JSON.
 func (r *clientRun) jsonLines() string {
 	var keep []string
-	for _, line := range strings.Split(r.output.out, "\n") {
+	for _, line := range strings.Split(r.output.Out, "\n") {
 		if strings.HasPrefix(line, "{") {
 			keep = append(keep, line)
 		}

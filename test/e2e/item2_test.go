@@ -159,14 +159,14 @@ func (b *bank) seizeMajority(led int) []client.Result {
 		b.t.Errorf("the command does not tell the id\n%s", o)
 	}
 	switch {
-	case o.code == 5 && v.Outcome == api.OutcomeUnknown:
-	case o.code == 4 && v.Outcome == api.OutcomeUnavailable: // the process started after the leader had stepped down
+	case o.Code == 5 && v.Outcome == api.OutcomeUnknown:
+	case o.Code == 4 && v.Outcome == api.OutcomeUnavailable: // the process started after the leader had stepped down
 		b.t.Logf("the command came too late for unknown")
 	default:
 		b.t.Errorf("want exit 5 and unknown\n%s", o)
 	}
 	b.t.Logf("before the leader stepped down: %v; the command: exit %d after %s: %s",
-		count(results), o.code, round(o.took), v.Error.Message)
+		count(results), o.Code, round(o.Took), v.Error.Message)
 	outcome := map[string]client.Outcome{api.OutcomeUnknown: client.Unknown, api.OutcomeUnavailable: client.Unavailable}[v.Outcome]
 	return append(results, client.Result{Transfer: byHand, Outcome: outcome})
 }

@@ -74,7 +74,7 @@ func (b *bank) crash(c *crashCase, i int) {
 	if c.point == 8 {
 		go func() {
 			o, err := tryCommand("", args...)
-			if err == nil && o.code != 0 {
+			if err == nil && o.Code != 0 {
 				err = fmt.Errorf("the second incarnation: %s", o)
 			}
 			second <- err
@@ -86,7 +86,7 @@ func (b *bank) crash(c *crashCase, i int) {
 	switch {
 	case err != nil:
 		b.t.Error(err)
-	case o.code != -1:
+	case o.Code != -1:
 		b.t.Errorf("point %d: the client did not die by a signal\n%s", c.point, o)
 	}
 	if err := <-second; err != nil {

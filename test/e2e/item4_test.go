@@ -122,7 +122,7 @@ func (b *bank) empty(n int) {
 func (b *bank) mustBeRefused(n int) {
 	b.t.Helper()
 	start := time.Now()
-	code := b.servers[n].awaitEnd(b.t, leadBound)
+	code := awaitEnd(b.t, b.servers[n], leadBound)
 	said := lastLines(b.log(n), 4)
 	if code == 0 || !strings.Contains(said, "data directory is empty, but "+shardOfServer(n).String()+" already has a log") {
 		b.t.Errorf("server %d on an emptied directory: exit %d, said: %s", n, code, said)

@@ -32,7 +32,7 @@ func TestItem5PausedLeader(t *testing.T) {
 		t.Fatalf("a strong read of the leader: %+v", reply)
 	}
 
-	b.servers[paused].signal(t, syscall.SIGSTOP)
+	signal(t, b.servers[paused], syscall.SIGSTOP)
 	start := time.Now()
 	// Sent to the stopped leader and, with the same id, to whoever leads then.
 	twice := units(payer, 3, 2)
@@ -45,7 +45,7 @@ func TestItem5PausedLeader(t *testing.T) {
 		t.Errorf("strong read during the pause: %s, want 3", want)
 	}
 	askAll(askers, payer)
-	b.servers[paused].signal(t, syscall.SIGCONT)
+	signal(t, b.servers[paused], syscall.SIGCONT)
 	t.Logf("leader %d stood still for %s", paused, round(time.Since(start)))
 
 	seen := readAnswers{}
@@ -172,11 +172,11 @@ func TestItem5ManyPauses(t *testing.T) {
 	for i := range 8 {
 		paused, _ := b.awaitLeader(1, 0)
 		askers := b.dialMany(paused, askersCount)
-		b.servers[paused].signal(t, syscall.SIGSTOP)
+		signal(t, b.servers[paused], syscall.SIGSTOP)
 		results = append(results, b.mustCommitWithin(units(payer, client.Account(10+i), 1), leadBound))
 		want := b.strongBalance(payer)
 		askAll(askers, payer)
-		b.servers[paused].signal(t, syscall.SIGCONT)
+		signal(t, b.servers[paused], syscall.SIGCONT)
 		for _, a := range askers {
 			seen.take(a, want)
 			_ = a.conn.Close()

@@ -21,11 +21,11 @@ func TestLessonsRun(t *testing.T) {
 			wantCode(t, o, 0)
 			wantText(t, o, "in flight 0   9 replicas   OK")
 			for _, bad := range []string{"unknown command", "VIOLATION", "FAILED", "panic"} {
-				if strings.Contains(o.out+o.err, bad) {
+				if strings.Contains(o.Out+o.Err, bad) {
 					t.Errorf("the lesson says %q\n%s", bad, o)
 				}
 			}
-			t.Logf("ran in %s", round(o.took))
+			t.Logf("ran in %s", round(o.Took))
 		})
 	}
 }

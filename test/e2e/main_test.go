@@ -5,9 +5,9 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
+
+	"raftbank/test/process"
 )
 
 // binary is the raftbank program under test, built once by TestMain.
@@ -26,15 +26,12 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	binary = filepath.Join(dir, "raftbank")
-	args := []string{"build", "-o", binary, "raftbank/cmd/raftbank"}
+	var args []string
 	if os.Getenv("E2E_RACE") != "" {
-		args = append(args[:1:1], append([]string{"-race"}, args[1:]...)...)
+		args = []string{"-race"}
 	}
-	build := exec.Command("go", args...)
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "e2e: build the program:", err)
+	if binary, err = process.Build(dir, args...); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
 	return m.Run()
