@@ -1,6 +1,6 @@
 # What a person needs; CI is .ci/run.
 
-.PHONY: build test race lint fuzz e2e models demo bench ci
+.PHONY: build test race lint fuzz e2e models demo bench ci chaos
 
 build:
 	go build -o raftbank ./cmd/raftbank
@@ -20,6 +20,10 @@ fuzz:
 
 e2e:
 	go test -tags e2e -count=1 -timeout 15m ./test/e2e/...
+
+# Faults for five minutes; CHAOS="-duration 2h -seed 7" for more, or the same again.
+chaos:
+	go test -tags chaos -count=1 -timeout 0 -v ./test/chaos $(CHAOS)
 
 models:
 	models/run.sh

@@ -1,0 +1,224 @@
+//go:build chaos
+
+package chaos
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"syscall"
+	"time"
+
+	"raftbank/internal/api"
+	"raftbank/internal/shard"
+)
+
+// kind is a sort of fault that strikes one cluster.
+type kind struct {
+	name   string
+	weight int
+	// strike causes the fault, waits while it lasts, and ends it. n is the server to suffer.
+	strike func(r *run, random *rand.Rand, n int) error
+	// whole says that the cluster as a whole is down meanwhile.
+	whole bool
+}
+
+// kinds lists the faults. Killing comes often: the durability loop is part of this test.
+func kinds() []kind {
+	return []kind{
+		{name: "kill -9", weight: 60, strike: (*run).strikeKill},
+		{name: "pause", weight: 8, strike: (*run).strikePause},
+		{name: "partition", weight: 6, strike: (*run).strikePartition},
+		{name: "one-way partition, deaf", weight: 4, strike: (*run).strikeDeaf},
+		{name: "one-way partition, mute", weight: 4, strike: (*run).strikeMute},
+		{name: "delay", weight: 4, strike: (*run).strikeDelay},
+		{name: "loss and copies", weight: 5, strike: (*run).strikeLoss},
+		{name: "broken connections", weight: 4, strike: (*run).strikeReset},
+		{name: "cluster killed", weight: 4, strike: (*run).strikeCluster, whole: true},
+		{name: "emptied directory", weight: 3, strike: (*run).strikeEmptied},
+		{name: "log bit flipped", weight: 3, strike: (*run).strikeBitFlip},
+		{name: "disk full", weight: 0, strike: (*run).strikeDiskFull},
+	}
+}
+
+// nemesis strikes one cluster until the time is up: first its share of one deck with every kind, then by weight.
+func (r *run) nemesis(id shard.ID, deck []kind, random *rand.Rand) {
+	all := kinds()
+	total := 0
+	for _, k := range all {
+		total += k.weight
+	}
+	for r.ctx.Err() == nil {
+		var k kind
+		if len(deck) > 0 {
+			k, deck = deck[0], deck[1:]
+		} else {
+			at := random.IntN(total)
+			for _, k = range all {
+				if at -= k.weight; at < 0 {
+					break
+				}
+			}
+		}
+		r.oneFault(id, k, random)
+		pause(r.ctx, time.Duration(random.IntN(300))*time.Millisecond)
+	}
+}
+
+// oneFault draws who suffers, strikes, and measures how long the cluster needs to acknowledge again.
+func (r *run) oneFault(id shard.ID, k kind, random *rand.Rand) {
+	r.whole.RLock()
+	defer r.whole.RUnlock()
+	servers := serversOf(id)
+	n := servers[random.IntN(3)]
+	c := r.bank.cluster(id)
+	if l := leader(c); l != nil && random.IntN(10) < 5 {
+		n = l.Server
+	}
+	r.note("%s strikes server %d", k.name, n)
+	r.count(k.name)
+	struck := time.Now()
+	watch := make(chan struct{})
+	go func() {
+		defer close(watch)
+		if took, err := r.load.awaitAck(id); err == nil && !k.whole {
+			r.slowest("next acknowledgement after a fault struck", k.name, took)
+		}
+	}()
+	if err := k.strike(r, random, n); err != nil {
+		r.fail("%s of server %d, %s after it struck: %v", k.name, n, time.Since(struck).Round(time.Millisecond), err)
+		return
+	}
+	<-watch
+	took, err := r.load.awaitAck(id)
+	if err != nil {
+		r.fail("after %s of server %d: %v", k.name, n, err)
+		return
+	}
+	r.slowest("next acknowledgement after a fault was over", k.name, took)
+	r.note("%s of server %d is over", k.name, n)
+}
+
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// between draws a time, short ones more often than long ones.
+func between(random *rand.Rand, low, high time.Duration) time.Duration {
+	d := low
+	for d < high && random.IntN(3) > 0 {
+		d += d / 2
+	}
+	return min(d, high)
+}
+
+// startAgain starts killed servers and waits until they have caught up.
+func (r *run) startAgain(servers ...int) error {
+	for _, n := range servers {
+		if err := r.bank.start(n); err != nil {
+			return err
+		}
+	}
+	took, err := r.bank.awaitServing(servers...)
+	r.slowest("killed servers have caught up", fmt.Sprint(len(servers)), took)
+	return err
+}
+
+func (r *run) strikeKill(random *rand.Rand, n int) error {
+	r.bank.kill(n)
+	r.countServers(1)
+	pause(r.ctx, between(random, 20*time.Millisecond, 1500*time.Millisecond))
+	return r.startAgain(n)
+}
+
+func (r *run) strikeCluster(random *rand.Rand, n int) error {
+	servers := serversOf(shardOfServer(n))
+	r.bank.kill(servers...)
+	r.countServers(len(servers))
+	pause(r.ctx, between(random, 20*time.Millisecond, 3*time.Second))
+	return r.startAgain(servers...)
+}
+
+func (r *run) strikePause(random *rand.Rand, n int) error {
+	if err := r.bank.server(n).Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	pause(r.ctx, between(random, 100*time.Millisecond, 10*time.Second))
+	if err := r.bank.server(n).Signal(syscall.SIGCONT); err != nil {
+		return err
+	}
+	_, err := r.bank.awaitServing(n)
+	return err
+}
+
+// network sets faults of some servers for a while.
+func (r *run) network(random *rand.Rand, servers []int, f api.FaultRequest) error {
+	for _, n := range servers {
+		if err := r.bank.faults(n, f); err != nil {
+			return err
+		}
+	}
+	pause(r.ctx, between(random, 300*time.Millisecond, 6*time.Second))
+	for _, n := range servers {
+		if err := r.bank.faults(n, api.FaultRequest{}); err != nil {
+			return err
+		}
+	}
+	_, err := r.bank.awaitServing(servers...)
+	return err
+}
+
+// others lists every server but one.
+func others(n int) []int { return slices.DeleteFunc(allServers(), func(m int) bool { return m == n }) }
+
+func (r *run) strikePartition(random *rand.Rand, n int) error {
+	return r.network(random, []int{n}, api.FaultRequest{Block: others(n)})
+}
+
+func (r *run) strikeDeaf(random *rand.Rand, n int) error {
+	return r.network(random, []int{n}, api.FaultRequest{BlockIn: others(n)})
+}
+
+func (r *run) strikeMute(random *rand.Rand, n int) error {
+	return r.network(random, []int{n}, api.FaultRequest{BlockOut: others(n)})
+}
+
+func (r *run) strikeDelay(random *rand.Rand, n int) error {
+	return r.network(random, serversOf(shardOfServer(n)), api.FaultRequest{DelayMs: random.IntN(20), JitterMs: 1 + random.IntN(80)})
+}
+
+func (r *run) strikeLoss(random *rand.Rand, n int) error {
+	return r.network(random, serversOf(shardOfServer(n)),
+		api.FaultRequest{DropPercent: 1 + random.IntN(20), DuplicatePercent: random.IntN(50), JitterMs: random.IntN(20)})
+}
+
+func (r *run) strikeReset(random *rand.Rand, n int) error {
+	return r.network(random, serversOf(shardOfServer(n)), api.FaultRequest{ResetPercent: 1 + random.IntN(4)})
+}
+
+// killAll kills the whole bank now and then, with no other fault about, and starts it again.
+func (r *run) killAll(random *rand.Rand, every time.Duration) {
+	for {
+		pause(r.ctx, every)
+		if r.ctx.Err() != nil {
+			return
+		}
+		r.whole.Lock()
+		r.note("all nine servers are killed")
+		r.count("bank killed")
+		r.countServers(9)
+		r.bank.kill(allServers()...)
+		pause(r.ctx, between(random, 20*time.Millisecond, time.Second))
+		err := r.startAgain(allServers()...)
+		r.whole.Unlock()
+		if err != nil {
+			r.fail("after all servers were killed: %v", err)
+			return
+		}
+	}
+}
