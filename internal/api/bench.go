@@ -127,3 +127,31 @@ type BenchRatio struct {
 	Ratio  *float64 `json:"ratio"`            // B over A
 	Better string   `json:"better,omitempty"` // a, b, or "" within 2 %
 }
+
+// BenchPeers is raftbank beside its peers, in one run.
+type BenchPeers struct {
+	Versions map[string]string `json:"versions"`
+	Machine  BenchMachine      `json:"machine"`
+	Seed     uint64            `json:"seed"`
+	Loads    []BenchPeerLoad   `json:"loads"`
+	Skipped  map[string]string `json:"skipped"` // systems that could not run, and why
+	Error    *Error            `json:"error,omitempty"`
+}
+
+// BenchPeerLoad is one load on every system that takes it.
+type BenchPeerLoad struct {
+	Name    string            `json:"name"`
+	Load    string            `json:"load"`
+	Systems []BenchPeerResult `json:"systems"` // raftbank first
+}
+
+// BenchPeerResult is one system under one load. Ratios are raftbank over this system.
+type BenchPeerResult struct {
+	System   string   `json:"system"`
+	Settings string   `json:"settings"`
+	Result   Bench    `json:"result"`
+	TPSRatio *float64 `json:"tps_ratio"`
+	P50Ratio *float64 `json:"p50_ratio"`
+	P99Ratio *float64 `json:"p99_ratio"`
+	CPURatio *float64 `json:"cpu_ratio"` // of servers' CPU per transfer
+}

@@ -65,7 +65,7 @@ func newBenchCmd(a *App) *cobra.Command {
 	f.StringVar(&p.JSON, "json", "", "write the result to this file as JSON")
 	f.StringVar(&p.Report, "report", "", "write the result to this file as a page for a browser")
 	f.StringVar(&p.Profile, "profile", "", "write CPU profiles of client and spawned servers into this directory")
-	cmd.AddCommand(newBenchSuiteCmd(a), newBenchCompareCmd(a))
+	cmd.AddCommand(newBenchSuiteCmd(a), newBenchCompareCmd(a), newBenchPeersCmd(a))
 	return cmd
 }
 

@@ -50,7 +50,7 @@ type Tree struct {
 	Packages []*Package // by directory
 }
 
-// Load parses every Go file below root, but for testdata and hidden directories.
+// Load parses every Go file of the module at root, but for testdata and hidden directories.
 func Load(root, module string) (*Tree, error) {
 	t := &Tree{Root: root, Module: module, Fset: token.NewFileSet()}
 	byDir := map[string]*Package{}
@@ -59,7 +59,7 @@ func Load(root, module string) (*Tree, error) {
 			return err
 		}
 		if d.IsDir() {
-			if name != root && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".")) {
+			if name != root && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") || isModule(name)) {
 				return filepath.SkipDir
 			}
 			return nil
@@ -77,6 +77,12 @@ func Load(root, module string) (*Tree, error) {
 	}
 	slices.SortFunc(t.Packages, func(a, b *Package) int { return strings.Compare(a.Dir, b.Dir) })
 	return t, nil
+}
+
+// isModule reports whether a directory is the root of a module: below another, it is not part of that.
+func isModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
 }
 
 func (t *Tree) add(byDir map[string]*Package, name string) error {

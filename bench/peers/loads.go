@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"time"
+
+	"raftbank/internal/api"
+	"raftbank/internal/bench"
+	"raftbank/internal/shard"
+)
+
+// raftbankName is the system that the others are compared with.
+const raftbankName = "raftbank"
+
+// opening is the balance of every account: refusals are the exception.
+const opening = 1_000_000_000_000
+
+// errNotHere means that a peer's programs are not on this machine.
+var errNotHere = errors.New("is not on this machine")
+
+// shape is how one system is loaded.
+type shape struct{ clients, batch, inFlight int }
+
+// load is one load. Systems that differ in what suits them get a shape of their own.
+type load struct {
+	name, text string
+	systems    []string // raftbank first
+	shape      shape
+	shapes     map[string]shape
+	shards     int
+	cross      int
+}
+
+// peer is a system other than raftbank.
+type peer interface {
+	bench.Target
+	// settings says how it runs.
+	settings() string
+	versions() map[string]string
+	// check reports whether the sum of all balances is what was opened with.
+	check(ctx context.Context) (bool, error)
+	stop()
+}
+
+// starter starts a peer in a directory, with accounts of its own.
+// Errors: errNotHere.
+type starter func(ctx context.Context, o *options, dir string, t *shard.Topology) (peer, error)
+
+const (
+	pgSingle = "postgres"
+	pgSync   = "postgres-sync"
+	pgTwo    = "postgres-2pc"
+	etcdName = "etcd"
+)
+
+var peers = map[string]starter{pgSingle: startPostgres, pgSync: startPostgresSync, pgTwo: startPostgresTwo, etcdName: startEtcd}
+
+var loads = []load{
+	{name: "one", text: "one client, one transfer in flight", shards: 1,
+		systems: []string{raftbankName, pgSync, pgSingle, etcdName}, shape: shape{1, 1, 1}},
+	{name: "clients", text: "64 clients, one transfer in flight each", shards: 1,
+		systems: []string{raftbankName, pgSync, pgSingle, etcdName}, shape: shape{64, 1, 1}},
+	{name: "many", text: "single transfers, as many in flight as suit the system", shards: 1,
+		systems: []string{raftbankName, pgSync, pgSingle, etcdName}, shape: shape{32, 1, 1},
+		shapes: map[string]shape{raftbankName: {8, 1, 128}, etcdName: {256, 1, 1}}},
+	{name: "batches", text: "batches of 4096; PostgreSQL: one transaction each, one client, for two would deadlock", shards: 1,
+		systems: []string{raftbankName, pgSync, pgSingle}, shape: shape{1, 4096, 1},
+		shapes: map[string]shape{raftbankName: {2, 4096, 4}}},
+	{name: "cross-one", text: "one client, one transfer between two shards in flight", shards: 2, cross: 100,
+		systems: []string{raftbankName, pgTwo}, shape: shape{1, 1, 1}},
+	{name: "cross-many", text: "transfers between two shards, as many in flight as suit the system", shards: 2, cross: 100,
+		systems: []string{raftbankName, pgTwo}, shape: shape{16, 1, 1}, shapes: map[string]shape{raftbankName: {8, 1, 128}}},
+}
+
+func loadNames() []string {
+	var names []string
+	for _, l := range loads {
+		names = append(names, l.name)
+	}
+	return names
+}
+
+// options returns the load for a system.
+func (l *load) options(o *options, system string) bench.Options {
+	s := l.shape
+	if own, ok := l.shapes[system]; ok {
+		s = own
+	}
+	return bench.Options{Clients: s.clients, Batch: s.batch, InFlight: s.inFlight, Cross: l.cross,
+		Warmup: o.warmup, Duration: o.duration, Seed: o.seed}
+}
+
+// measure puts a load on one system that runs for this alone.
+func measure(ctx context.Context, o *options, dir string, l *load, name string) (*api.BenchPeerResult, error) {
+	dir, err := os.MkdirTemp(dir, name+"-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, err
+	}
+	if name == raftbankName {
+		return measureRaftbank(ctx, o, dir, l)
+	}
+	t := topology(o.accounts, l.shards)
+	p, err := peers[name](ctx, o, dir, t)
+	if err != nil {
+		return nil, err
+	}
+	defer p.stop()
+	load := l.options(o, name)
+	if err := load.Validate(t); err != nil {
+		return nil, err
+	}
+	m, err := bench.Run(ctx, p, t, load, nil)
+	if err != nil {
+		return nil, err
+	}
+	r := m.Result()
+	r.System, r.Config, r.Versions = name, bench.ConfigOf(t, load, 0), p.versions()
+	ok, err := p.check(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("check the sum of all balances: %w", err)
+	}
+	r.ConservationOK = &ok
+	if !ok {
+		r.CheckNote = "the sum of all balances is not what was opened with"
+	}
+	return &api.BenchPeerResult{System: name, Settings: p.settings(), Result: r}, nil
+}
+
+// measureRaftbank has raftbank measure itself, on a bank that it spawns.
+func measureRaftbank(ctx context.Context, o *options, dir string, l *load) (*api.BenchPeerResult, error) {
+	b := l.options(o, raftbankName)
+	number := strconv.Itoa
+	cmd := exec.CommandContext(ctx, o.raftbank, "bench", "--spawn", "--shards", number(l.shards), "--replicas", "3",
+		"--accounts", strconv.FormatUint(o.accounts, 10), "--clients", number(b.Clients), "--batch", number(b.Batch),
+		"--in-flight", number(b.InFlight), "--cross", number(l.cross), "--seed", strconv.FormatUint(o.seed, 10),
+		"--warmup", o.warmup.String(), "--duration", o.duration.String(), "--data-dir", dir, "--quiet", "--output", "json")
+	cmd.Stderr = os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	text, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", cmd, err)
+	}
+	r := &api.BenchPeerResult{System: raftbankName, Settings: "3 replicas per shard, fdatasync on a majority before every answer; " + shapeText(b)}
+	return r, json.Unmarshal(text, &r.Result)
+}
+
+// topology says which accounts each shard has, as raftbank deals them. Nobody listens at its addresses.
+func topology(accounts uint64, shards int) *shard.Topology {
+	t := &shard.Topology{OpeningBalance: opening}
+	first := shard.Account(1)
+	for i := range shards {
+		n := accounts / uint64(shards)
+		if uint64(i) < accounts%uint64(shards) {
+			n++
+		}
+		t.Clusters = append(t.Clusters, shard.Cluster{
+			Shard: shard.ID(i + 1), Range: shard.Range{First: first, Last: first + shard.Account(n) - 1},
+			Servers: []shard.Server{{ID: shard.ServerID(i + 1), Addr: "127.0.0.1:" + strconv.Itoa(i+1)}},
+		})
+		first += shard.Account(n)
+	}
+	return t
+}
+
+func shapeText(o bench.Options) string {
+	return fmt.Sprintf("%d clients, batches of %d, %d in flight each", o.Clients, o.Batch, o.InFlight)
+}

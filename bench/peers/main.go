@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/etcdmain"
+
+	"raftbank/internal/api"
+	"raftbank/internal/bench"
+)
+
+// memberArg makes this program a member of an etcd cluster: the rest are etcd's own arguments.
+const memberArg = "etcd-member"
+
+// options of a run.
+type options struct {
+	raftbank         string // the program
+	postgres         string // directory of PostgreSQL's programs; "": looked for
+	systems, loads   []string
+	duration, warmup time.Duration
+	accounts         uint64
+	seed             uint64
+	exitWithStdin    bool
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == memberArg {
+		etcdmain.Main(append([]string{"etcd"}, os.Args[2:]...))
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	o := parse(os.Args[1:])
+	if o.exitWithStdin {
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin) // until it closes
+			stop()
+		}()
+	}
+	out, err := run(ctx, o)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "peers:", err)
+		stop()
+		os.Exit(1)
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(out); err != nil {
+		fmt.Fprintln(os.Stderr, "peers:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) options {
+	var o options
+	f := flag.NewFlagSet("peers", flag.ExitOnError)
+	f.StringVar(&o.raftbank, "raftbank", "", "the program raftbank")
+	f.StringVar(&o.postgres, "postgres", "", "directory of PostgreSQL's programs")
+	systems := f.String("systems", "", "only these peers")
+	loads := f.String("loads", "", "only these loads")
+	f.DurationVar(&o.duration, "duration", 10*time.Second, "measured window")
+	f.DurationVar(&o.warmup, "warmup", 2*time.Second, "load before it")
+	f.Uint64Var(&o.accounts, "accounts", 3000, "accounts")
+	f.Uint64Var(&o.seed, "seed", 1, "seed of accounts and amounts")
+	f.BoolVar(&o.exitWithStdin, "exit-with-stdin", false, "end when standard input closes")
+	_ = f.Parse(args) // ExitOnError
+	split := func(s string) []string {
+		return strings.FieldsFunc(s, func(r rune) bool { return r == ',' })
+	}
+	o.systems, o.loads = split(*systems), split(*loads)
+	return o
+}
+
+// run measures every load on raftbank and then on every peer that takes it.
+func run(ctx context.Context, o options) (*api.BenchPeers, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "raftbank-peers-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil { // servers of another user work below it
+		return nil, err
+	}
+	out := &api.BenchPeers{Versions: map[string]string{}, Machine: bench.Machine(), Seed: o.seed, Loads: []api.BenchPeerLoad{}, Skipped: map[string]string{}}
+	for _, l := range loads {
+		if len(o.loads) > 0 && !slices.Contains(o.loads, l.name) {
+			continue
+		}
+		group := api.BenchPeerLoad{Name: l.name, Load: l.text}
+		for _, name := range l.systems {
+			if name != raftbankName && len(o.systems) > 0 && !slices.Contains(o.systems, name) {
+				continue
+			}
+			if _, skipped := out.Skipped[name]; skipped {
+				continue
+			}
+			fmt.Fprintf(os.Stderr, "%s: %s\n", l.name, name)
+			r, err := measure(ctx, &o, dir, &l, name)
+			switch {
+			case ctx.Err() != nil:
+				return nil, ctx.Err()
+			case errors.Is(err, errNotHere):
+				out.Skipped[name] = err.Error()
+				continue
+			case err != nil:
+				return nil, fmt.Errorf("%s under the load %s: %w", name, l.name, err)
+			}
+			maps.Copy(out.Versions, r.Result.Versions)
+			group.Systems = append(group.Systems, *r)
+		}
+		ratios(group.Systems)
+		out.Loads = append(out.Loads, group)
+	}
+	return out, nil
+}
+
+func (o *options) validate() error {
+	if o.raftbank == "" {
+		return errors.New("no program raftbank was named")
+	}
+	for _, name := range o.loads {
+		if !slices.ContainsFunc(loads, func(l load) bool { return l.name == name }) {
+			return fmt.Errorf("no load %q: there are %s", name, strings.Join(loadNames(), ", "))
+		}
+	}
+	for _, name := range o.systems {
+		if _, ok := peers[name]; !ok {
+			return fmt.Errorf("no system %q: there are %s", name, strings.Join(slices.Sorted(maps.Keys(peers)), ", "))
+		}
+	}
+	return nil
+}
+
+// ratios fills in raftbank over every peer; raftbank comes first.
+func ratios(systems []api.BenchPeerResult) {
+	if len(systems) == 0 || systems[0].System != raftbankName {
+		return
+	}
+	ratio := func(a, b float64) *float64 {
+		if b == 0 {
+			return nil
+		}
+		v := a / b
+		return &v
+	}
+	own := &systems[0].Result
+	for i := range systems[1:] {
+		s := &systems[i+1]
+		r := &s.Result
+		s.TPSRatio = ratio(own.TPS, r.TPS)
+		s.P50Ratio = ratio(float64(own.LatencyUs.P50), float64(r.LatencyUs.P50))
+		s.P99Ratio = ratio(float64(own.LatencyUs.P99), float64(r.LatencyUs.P99))
+		if a, b := own.CPUUsPerTransfer.Servers, r.CPUUsPerTransfer.Servers; a != nil && b != nil {
+			s.CPURatio = ratio(*a, *b)
+		}
+	}
+}
