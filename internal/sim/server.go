@@ -202,10 +202,14 @@ func (s *server) form() {
 	}
 	s.former, s.joined = nil, true
 	s.w.check.mayTakePart(s)
-	var err error
+	alarm, err := s.dir.Alarm()
+	if err != nil {
+		s.exit(err)
+		return
+	}
 	s.machine, err = replica.New(replica.Options{
 		Server: s.id, Shard: s.shard, Incarnation: s.dir.Identity().Incarnation, Members: s.members,
-		Topology: s.w.topology, Keys: s.w.keys, Log: s.log, Version: "sim", Debug: s.w.story != nil,
+		Topology: s.w.topology, Keys: s.w.keys, Log: s.log, Alarm: alarm, Version: "sim", Debug: s.w.story != nil,
 	})
 	if err != nil {
 		s.exit(err)
@@ -372,6 +376,13 @@ func (s *server) take(out *replica.Output) bool {
 	s.w.check.observe(s)
 	for i := range out.Events {
 		s.w.say(s.name(), "%s %s", out.Events[i].Text, attrs(out.Events[i].Attrs))
+	}
+	if out.Alarm != "" {
+		s.w.recovery("raised the alarm of lost data")
+		if !s.w.plan.beyond {
+			s.w.fail(CheckDurable, "%s raises the alarm: %s", s.name(), out.Alarm)
+		}
+		_ = s.dir.SetAlarm(out.Alarm) // it is in force all the same, until the process ends
 	}
 	if out.Fatal != nil {
 		s.exit(out.Fatal)
