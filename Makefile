@@ -1,6 +1,6 @@
 # What a person needs; CI is .ci/run.
 
-.PHONY: build test race lint fuzz e2e models demo bench ci chaos
+.PHONY: build test race lint fuzz e2e planted models demo bench ci chaos
 
 build:
 	go build -o raftbank ./cmd/raftbank
@@ -24,6 +24,10 @@ e2e:
 # Faults for five minutes; CHAOS="-duration 2h -seed 7" for more, or the same again.
 chaos:
 	go test -tags chaos -count=1 -timeout 0 -v ./test/chaos $(CHAOS)
+# Plants every bug in turn and looks for the first seed that catches it; CI replays what this writes.
+planted:
+	go build -tags planted -o raftbank-planted ./cmd/raftbank
+	./raftbank-planted sim --planted --record internal/sim/testdata/planted.txt
 
 models:
 	models/run.sh

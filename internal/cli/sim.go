@@ -39,6 +39,7 @@ type simArgs struct {
 	Trace    bool
 	Twice    bool
 	Worker   bool
+	planted  plantedArgs
 }
 
 // simResult is what sim prints as JSON.
@@ -76,6 +77,9 @@ func newSimCmd(a *App) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.HaveSeed = cmd.Flags().Changed("seed")
 			p.Options.DurationMs = duration.Milliseconds()
+			if p.planted.Names != nil && !cmd.Flags().Changed("seeds") {
+				p.Seeds = plantedSeeds
+			}
 			return a.runSim(cmd.Context(), p)
 		},
 	}
@@ -91,6 +95,7 @@ func newSimCmd(a *App) *cobra.Command {
 	f.BoolVar(&p.Trace, "trace", false, "print what happens: time, actor, message, state change")
 	f.BoolVar(&p.Twice, "twice", false, "run every seed twice in one process and once in another, and compare the trace hashes")
 	f.BoolVar(&p.Worker, simWorkerFlag, false, "run the seeds on standard input")
+	p.planted.flags(cmd)
 	if err := f.MarkHidden(simWorkerFlag); err != nil {
 		panic(err) // the flag is defined above
 	}
@@ -107,6 +112,13 @@ func (a *App) runSim(ctx context.Context, p simArgs) error {
 	}
 	if p.Worker {
 		return a.simWorker(ctx, p)
+	}
+	if p.planted.Worker {
+		return a.simJobs(ctx)
+	}
+	if p.planted.Names != nil {
+		p.Seed = max(p.Seed, 1)
+		return a.runPlanted(ctx, p)
 	}
 	if !p.HaveSeed && p.Seed == 0 {
 		p.Seed = uint64(rand.Uint32())

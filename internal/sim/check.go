@@ -2,6 +2,8 @@ package sim
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/big"
@@ -151,6 +153,7 @@ func (k *checker) apply(t *shardTruth, e *raftpb.Entry) {
 	k.w.note('e', uint64(t.id), e.GetIndex(), e.GetData())
 	if e.GetType() != raftpb.EntryNormal || len(e.GetData()) == 0 {
 		t.state.Skip(e.GetIndex(), e.GetTerm())
+		k.chainHolds(t, e, nil, nil)
 	} else {
 		entry, err := ledger.DecodeEntry(e.GetData())
 		if err != nil {
@@ -160,6 +163,7 @@ func (k *checker) apply(t *shardTruth, e *raftpb.Entry) {
 		results := t.state.Apply(e.GetIndex(), e.GetTerm(), entry)
 		k.storyOf(t, e, entry, results)
 		k.answersAsModelled(t, e.GetIndex(), entry, results)
+		k.chainHolds(t, e, e.GetData(), results)
 	}
 	_, sum := t.state.Chain()
 	t.chains = append(t.chains, sum)
@@ -178,6 +182,19 @@ func (k *checker) apply(t *shardTruth, e *raftpb.Entry) {
 	if len(rows) > 0 {
 		k.noOverdraft(t)
 		k.conservation()
+	}
+}
+
+// chainHolds: the chain after an entry is the hash of the chain before it, the entry and what came of it.
+func (k *checker) chainHolds(t *shardTruth, e *raftpb.Entry, data []byte, results []ledger.Result) {
+	k.looked(CheckChain)
+	link := binary.LittleEndian.AppendUint64(bytes.Clone(t.chains[len(t.chains)-1][:]), e.GetIndex())
+	link = append(binary.LittleEndian.AppendUint64(link, e.GetTerm()), data...)
+	for i := range results {
+		link = append(link, byte(results[i].Code), byte(results[i].State), byte(results[i].Reason))
+	}
+	if _, sum := t.state.Chain(); sum != sha256.Sum256(link) {
+		k.w.fail(CheckChain, "the chain of %s does not cover entry %d", t.id, e.GetIndex())
 	}
 }
 
@@ -235,6 +252,7 @@ func (k *checker) row(t *shardTruth, r *ledger.Row) {
 		if r.State == ledger.Prepared {
 			t.move(r, 0, +1)
 			k.w.load.spring(r.Record.ID)
+			k.w.load.tempt(r)
 		} else {
 			k.abortIsLegal(t, r)
 		}

@@ -14,7 +14,7 @@ import (
 // orders; the rest of the account's history is then left out.
 const (
 	linearOps  = 400
-	linearOpen = 16
+	linearOpen = 9
 )
 
 // sums is an account as its readers see it: what was credited and debited so far.

@@ -135,6 +135,42 @@ func (l *workload) spring(id ledger.TransferID) {
 	}
 }
 
+// tempt shows the participants of a transfer that was just voted on what the other one is said to have done.
+func (l *workload) tempt(r *ledger.Row) {
+	k := l.contents[r.Record]
+	if k == nil || !l.w.plan.liars || l.w.calm || !l.rng.chance(0.05) {
+		return
+	}
+	for i, p := range k.parts {
+		b := l.counterfeit(k, k.parts[len(k.parts)-1-i])
+		for _, s := range l.w.of(p) {
+			l.send(s, l.rng.between(0, 20*millisecond), &wire.FinishRequest{
+				Header: wire.Header{Request: l.rng.Uint64(), Shard: p, Epoch: shard.MapEpoch}, Blocks: []txn.Block{b},
+			})
+		}
+	}
+}
+
+// counterfeit is a certificate in the name of a shard: with a MAC that is none, under a key that is not in the key
+// file, or of another bank that has the same key.
+func (l *workload) counterfeit(k *content, by shard.ID) txn.Block {
+	votes := []txn.Vote{{
+		ID: k.record.ID, Digest: ledger.DigestOf(k.record), Fact: pick(l.rng, []ledger.Fact{ledger.FactAborted, ledger.FactCommitted}),
+	}}
+	keys := *l.w.keys
+	switch l.rng.IntN(3) {
+	case 0:
+		b := keys.Sign(by, votes)
+		_, _ = l.rng.Read(b.MAC[:])
+		return b
+	case 1:
+		keys.Keys = []txn.Key{{ID: 77, Secret: [32]byte{77}}}
+	default:
+		keys.Bank = txn.BankID{99}
+	}
+	return keys.Sign(by, votes)
+}
+
 // forged is a certificate that nobody stated.
 func (l *workload) forged(k *content) txn.Block {
 	fact := pick(l.rng, []ledger.Fact{ledger.FactYes, ledger.FactAborted, ledger.FactCommitted})

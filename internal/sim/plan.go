@@ -18,6 +18,8 @@ type Options struct {
 	Checkers []string
 	// KeepGoing gathers every checker that fires, instead of ending the run at the first violation.
 	KeepGoing bool
+	// Planted names a bug of package planted that the run has; empty: none.
+	Planted string
 }
 
 // defaultMs is the safety phase's length if the options name none.
@@ -38,8 +40,10 @@ func (o Options) Validate() error {
 	if _, err := enabledFaults(o.Faults); err != nil {
 		return err
 	}
-	_, err := enabledChecks(o.Checkers)
-	return err
+	if _, err := enabledChecks(o.Checkers); err != nil {
+		return err
+	}
+	return validatePlanted(o.Planted)
 }
 
 // Microseconds in longer units.

@@ -62,6 +62,9 @@ func (o Options) Line() string {
 	if len(o.Checkers) > 0 {
 		fmt.Fprintf(&b, " --checkers %s", strings.Join(o.Checkers, ","))
 	}
+	if o.Planted != "" {
+		fmt.Fprintf(&b, " --planted=%s", o.Planted)
+	}
 	return b.String()
 }
 

@@ -76,6 +76,7 @@ type workload struct {
 	blocks   []txn.Block // certificates that went over the network, for liars
 	traps    map[ledger.TransferID]*trap
 	open     int // resolveAll: what is not resolved yet
+	last     int // lastTransfers: what is not answered yet
 	pending  []ledger.TransferID
 	accounts []shard.Account
 }
@@ -304,6 +305,7 @@ func (l *workload) done(c *clientProc, s *submission, r *session.Result) {
 		l.w.say(c.name(), "%s: told %s %s", s.name(), r.Decision, reasonText(r.Reason))
 		l.w.check.told(s.content, r.Decision, c.name())
 		l.w.check.acked(c.id, s.content, r.Decision)
+		l.lastDone(s, r)
 	case askResolve, askCancel:
 		l.w.say(c.name(), "%s: told %s %s (not found: %v)", s.name(), r.Decision, reasonText(r.Reason), r.NotFound)
 		l.w.report.Checked["resolve or cancel "+r.Decision.String()]++

@@ -113,6 +113,7 @@ func Run(o Options, story io.Writer) *Report {
 	before := rand.Reader
 	rand.Reader = random
 	defer func() { rand.Reader = before }()
+	defer plant(o.Planted)()
 
 	w := &world{o: o, rng: newRandom(o.Seed, "world"), hash: sha256.New(), story: story, fired: map[Check]bool{}}
 	var err error
@@ -177,6 +178,13 @@ func (w *world) run() {
 	}
 	if !w.until(w.now+settleUs, w.check.settled) {
 		w.fail(CheckProgress, "after everything was resolved: %s", w.check.unsettled())
+	}
+	w.load.lastTransfers()
+	if !w.until(w.now+lastUs, w.load.lastEnded) {
+		w.fail(CheckProgress, "%d s after the bank was at rest: %s", lastUs/second, w.load.lastOpen())
+	}
+	if !w.until(w.now+settleUs, w.check.settled) {
+		w.fail(CheckProgress, "after the last transfers: %s", w.check.unsettled())
 	}
 	if !w.stopped {
 		w.check.atEnd()
