@@ -43,12 +43,16 @@ const (
 	PrecheckOnly
 	DeferralLost
 	DeferredOnce
+	DeferredForNew
 	StaleRead
 	NoReadIndex
 	ReadContextReused
 	ReadUnsettled
 	ReadAtEnd
 	ReadPerTransfer
+	ReadFromInquiry
+	ReadAsksAlone
+	EarlyNone
 	StaleNone
 	EmptiedAccepted
 	RolledBackAccepted
@@ -99,7 +103,7 @@ func All() []Info {
 		{ReservationIgnored, "reservation-ignored", "a debit is checked against the posted balance, reservations left out", "commit.pml BUG_NOESCROW", "panic"},
 		{FloorUnchecked, "floor-unchecked", "a debit is not checked against what can be spent, nor is the floor asserted", "", "floor"},
 		{OverflowUnchecked, "overflow-unchecked", "a credit is not checked against 2^127-1", "", "model"},
-		{RefusedAtOnce, "refused-at-once", "insufficient funds is said without settling what is pending", "refuse.pml BUG_NOSETTLE", "refusal"},
+		{RefusedAtOnce, "refused-at-once", "insufficient funds is said without settling what is pending", "refuse.pml BUG_NOSETTLE, justify.pml BUG_NOSETTLE", "refusal"},
 		{ChainNotExtended, "chain-not-extended", "the chain leaves entries without payload out", "", "chain"},
 		{NoRecovery, "no-recovery", "participants never ask about a prepared transfer", "commit.pml BUG_NORESOLVE", "pending-age"},
 		{RecoveryForgets, "recovery-forgets", "a new leader does not know what was prepared before its time", "", "pending-age"},
@@ -115,16 +119,20 @@ func All() []Info {
 		{AnswersSwapped, "answers-swapped", "the results of an entry go to its callers in reverse order", "", "durable"},
 		{LostAsRefused, "lost-as-refused", "a deposed leader says NOT_LEADER of what it has appended", "", "failure"},
 		{AppliedTwice, "applied-twice", "a restarted replica applies the last entry of its log's committed part twice", "", "hash"},
-		{RefusalOfDebit, "refusal-of-debit", "only pending credits are settled before a refusal: an aborted debit still holds its reservation", "refuse_debit.pml", "refusal"},
+		{RefusalOfDebit, "refusal-of-debit", "only pending credits are settled before a refusal: an aborted debit still holds its reservation", "refuse_debit.pml, justify.pml BUG_CREDITS", "refusal"},
 		{PrecheckOnly, "precheck-only", "the leader looks at the balance before it proposes, and not again at apply", "refuse.pml BUG_PRECHECK", "refusal"},
 		{DeferralLost, "deferral-lost", "a deferred transfer is not proposed again", "", "progress"},
 		{DeferredOnce, "deferred-once", "a transfer is refused after one deferral, whatever took the money meanwhile", "justify.pml BUG_ONCE", "refusal"},
+		{DeferredForNew, "deferred-for-new", "a deferred transfer is refused unless something new is pending", "justify.pml BUG_ONLYNEW", "refusal"},
 		{StaleRead, "stale-read", "a strong read is answered by any replica at once", "", "reads"},
 		{NoReadIndex, "no-read-index", "whoever believes to lead answers strong reads without asking the others", "", "reads"},
 		{ReadContextReused, "read-context-reused", "every ReadIndex attempt of a leadership bears the same context", "", "reads"},
 		{ReadUnsettled, "read-unsettled", "a strong read shows what is posted at its read point, and settles nothing", "read.pml BUG_POSTED", "reads"},
-		{ReadAtEnd, "read-at-end", "a strong read shows the account as it is when the settlement is over, not as of its read point", "", "linear"},
-		{ReadPerTransfer, "read-per-transfer", "a strong read decides each pending transfer for itself: one that was undecided counts if it is posted by now", "read.pml BUG_FIRSTRULE", "linear"},
+		{ReadAtEnd, "read-at-end", "a strong read shows the account as it is when the settlement is over, not as of its read point", "read.pml BUG_CURRENT", "linear"},
+		{ReadPerTransfer, "read-per-transfer", "a strong read shows what it found undecided if that is posted by now", "read.pml BUG_LATER", "linear"},
+		{ReadFromInquiry, "read-from-inquiry", "a strong read decides each pending transfer from the inquiry, and awaits no FINISH", "read.pml BUG_FIRSTRULE", "linear"},
+		{ReadAsksAlone, "read-asks-alone", "an inquiry's NONE counts for one of the reads that wait for it", "read.pml BUG_OWNASK", "linear"},
+		{EarlyNone, "early-none", "a NONE counts for a read that began after it was asked for", "read.pml BUG_EARLYASK", "reads"},
 		{StaleNone, "stale-none", "NONE of a replica that does not lead is believed", "read.pml BUG_STALE", "reads"},
 		{EmptiedAccepted, "emptied-accepted", "raft ids bear no incarnation, so that a server with an emptied directory is let in", "", "identity"},
 		{RolledBackAccepted, "rolled-back-accepted", "a peer whose directory was rolled back is let in", "", "identity"},

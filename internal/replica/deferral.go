@@ -60,7 +60,8 @@ func (r *Replica) proposeAgain(d *deferral, undecided []ledger.TransferID) {
 	if d.kind == ledger.CmdPrepare {
 		c.Digests = []ledger.Digest{d.digest}
 	}
-	c.Settled = d.record.Amount.Cmp(r.freed(d, undecided)) > 0 || planted.On(planted.DeferredOnce)
+	c.Settled = d.record.Amount.Cmp(r.freed(d, undecided)) > 0 || planted.On(planted.DeferredOnce) ||
+		planted.On(planted.DeferredForNew) && !r.plantedNew(d)
 	if c.Settled {
 		invariant.Sometimes("replica: proposed a deferred transfer again, to be refused if short")
 	} else {
@@ -80,6 +81,9 @@ func (r *Replica) freed(d *deferral, undecided []ledger.TransferID) ledger.Amoun
 			continue
 		}
 		o, ok := r.state.Lookup(id)
+		if planted.On(planted.ReadFromInquiry) && o.State == ledger.Prepared {
+			o.State = ledger.Committed
+		}
 		invariant.Check(ok && o.State != ledger.Prepared, "what was settled and not undecided is finished")
 		debit := o.Record.Debit == d.record.Debit
 		if debit != (o.State == ledger.Committed) {

@@ -53,3 +53,10 @@ func (r *Replica) plantedCredits(ids []ledger.TransferID, a shard.Account) []led
 		return o.Record.Credit != a
 	})
 }
+
+// plantedNew reports whether something is pending on a deferred transfer's account that was not at its deferral.
+func (r *Replica) plantedNew(d *deferral) bool {
+	return slices.ContainsFunc(r.state.PreparedOn(d.record.Debit), func(id ledger.TransferID) bool {
+		return !slices.Contains(d.pending, id)
+	})
+}

@@ -73,6 +73,9 @@ func (r *Replica) readSettled(s *settlingRead, undecided []ledger.TransferID) {
 		if out[id] && !(planted.On(planted.ReadPerTransfer) && o.State == ledger.Committed) {
 			continue
 		}
+		if planted.On(planted.ReadFromInquiry) && o.State == ledger.Prepared {
+			o.State = ledger.Committed
+		}
 		invariant.Check(ok && o.State != ledger.Prepared, "what was settled and not undecided is finished")
 		for i := range s.view.balances {
 			b := &s.view.balances[i]

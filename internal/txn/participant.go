@@ -358,6 +358,12 @@ func (p *Participant) decide(t *pending) {
 
 func (p *Participant) propose(t *pending, commit bool) {
 	t.proposed = true
+	if planted.On(planted.ReadFromInquiry) && commit {
+		for _, s := range t.settlers {
+			p.release(s)
+		}
+		t.settlers = nil
+	}
 	p.finishes = append(p.finishes, ledger.Finish{
 		ID: t.inquiry.ID, Digest: t.inquiry.Digest, Commit: commit, Reason: t.reason,
 		Facts: slices.Clone(t.facts),

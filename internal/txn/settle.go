@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 )
 
@@ -70,8 +71,12 @@ func (p *Participant) Undecided(seq uint64, id ledger.TransferID) {
 	if !ok {
 		return
 	}
+	told := 0
 	t.settlers = slices.DeleteFunc(t.settlers, func(s *settlement) bool {
-		if seq < s.minSeq {
+		if told++; planted.On(planted.ReadAsksAlone) && told > 1 {
+			return false
+		}
+		if seq < s.minSeq && !planted.On(planted.EarlyNone) {
 			return false // asked before the settlement began: says nothing about the time since
 		}
 		s.undecided = append(s.undecided, id)
