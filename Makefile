@@ -24,6 +24,7 @@ e2e:
 # Faults for five minutes; CHAOS="-duration 2h -seed 7" for more, or the same again.
 chaos:
 	go test -tags chaos -count=1 -timeout 0 -v ./test/chaos $(CHAOS)
+
 # Plants every bug in turn and looks for the first seed that catches it; CI replays what this writes.
 planted:
 	go build -tags planted -o raftbank-planted ./cmd/raftbank

@@ -98,8 +98,8 @@ func TestEveryFaultyModelIsPlanted(t *testing.T) {
 	}
 }
 
-// unplanted lists the models that the program does not follow yet.
-var unplanted = []string{"audit.pml"}
+// unplanted lists the models of which not every variant is planted yet.
+var unplanted = []string{"audit.pml", "audit_total.pml"}
 
 func source(t *testing.T, root, ext string, f func(text string)) {
 	t.Helper()
