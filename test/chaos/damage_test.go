@@ -25,6 +25,7 @@ const (
 	blockAlign  = 512
 	blockHeader = 40
 	blockLength = 32 // offset of the payload's length
+	fewBlocks   = 10
 )
 
 // keepCopy copies a data directory beside it and returns the copy's path.
@@ -74,6 +75,14 @@ func (r *run) strikeEmptied(_ *rand.Rand, n int) error {
 }
 
 func (r *run) strikeBitFlip(random *rand.Rand, n int) error {
+	// Early in a run the log may not have blocks enough yet.
+	_, err := await(startBound, fmt.Sprintf("the log of server %d has %d blocks", n, fewBlocks), func() (bool, string) {
+		_, _, blocks, err := r.firstSegment(n)
+		return err == nil && len(blocks) >= fewBlocks, fmt.Sprintf("%d %v", len(blocks), err)
+	})
+	if err != nil {
+		return err
+	}
 	r.bank.kill(n)
 	r.countServers(1)
 	kept, err := r.keepCopy(n)
@@ -86,31 +95,35 @@ func (r *run) strikeBitFlip(random *rand.Rand, n int) error {
 	return r.refused(n, kept, "damaged")
 }
 
-// flipBit changes one bit of a block of the log that others follow: the last one cannot be told from a torn tail.
-func (r *run) flipBit(random *rand.Rand, n int) error {
+// firstSegment returns the oldest segment of a server's log, and the offsets of its blocks.
+func (r *run) firstSegment(n int) (name string, raw []byte, blocks []int, err error) {
 	names, err := filepath.Glob(filepath.Join(r.bank.dataDir(n), "log-*.seg"))
 	if err != nil || len(names) == 0 {
-		return fmt.Errorf("no segments in %s: %w", r.bank.dataDir(n), err)
+		return "", nil, nil, fmt.Errorf("no segments in %s: %w", r.bank.dataDir(n), err)
 	}
-	raw, err := os.ReadFile(names[0])
-	if err != nil {
-		return err
+	if raw, err = os.ReadFile(names[0]); err != nil {
+		return "", nil, nil, err
 	}
-	var blocks []int
 	for off := blockAlign; off+blockAlign <= len(raw); off += blockAlign {
 		if bytes.HasPrefix(raw[off:], []byte("RBLK")) {
 			blocks = append(blocks, off)
 		}
 	}
-	if len(blocks) < 3 {
-		return fmt.Errorf("%s has %d blocks", names[0], len(blocks))
+	return names[0], raw, blocks, nil
+}
+
+// flipBit changes one bit of a block of the log that others follow: the last one cannot be told from a torn tail.
+func (r *run) flipBit(random *rand.Rand, n int) error {
+	name, raw, blocks, err := r.firstSegment(n)
+	if err != nil {
+		return err
 	}
 	off := blocks[random.IntN(len(blocks)-2)]
 	length := blockHeader + int(binary.LittleEndian.Uint32(raw[off+blockLength:]))
 	at := off + random.IntN(length)
 	raw[at] ^= 1 << random.IntN(8)
-	r.note("server %d: %s, a bit of byte %d", n, filepath.Base(names[0]), at)
-	return os.WriteFile(names[0], raw, 0o600)
+	r.note("server %d: %s, a bit of byte %d", n, filepath.Base(name), at)
+	return os.WriteFile(name, raw, 0o600)
 }
 
 // Sizes of the disk that gets full.
