@@ -198,7 +198,7 @@ type Explain struct {
 	To      string          `json:"to,omitempty"`
 	Amount  string          `json:"amount,omitempty"`
 	Kind    string          `json:"kind,omitempty"`
-	Outcome string          `json:"outcome"` // committed, aborted, in-doubt, not-found
+	Outcome string          `json:"outcome,omitempty"` // committed, aborted, in-doubt, not-found; absent: Error says why
 	Reason  string          `json:"reason,omitempty"`
 	Events  []ExplainEvent  `json:"events"`
 	Servers []ServerExplain `json:"servers"`

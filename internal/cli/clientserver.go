@@ -93,7 +93,8 @@ func portError(port int, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return usageError("port %d is in use. Another client server? Start this one with --second (8999) or --port N", port)
 	}
-	return failure(codeInternal, "client server: %v", err)
+	return usageError("the client server cannot listen: %v", err).
+		hint("it wants an interface of this machine: --listen HOST")
 }
 
 // told is the failure of a line that has told it already: only its exit code is left to return.

@@ -196,6 +196,9 @@ func serverFailure(me shard.Server, err error) error {
 		return nil
 	case errors.Is(err, transport.ErrPortInUse):
 		return usageError("%s", text).hint("perhaps this server runs already: raftbank status. Data: untouched")
+	case errors.Is(err, transport.ErrListen):
+		return usageError("%s", text).
+			hint("the address is the configuration's, or that of --listen, and must be one of this machine. Data: untouched")
 	case node.BadDirectory(err):
 		return usageError("%s", text).hint("data: untouched")
 	case node.Refused(err):

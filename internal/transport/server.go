@@ -63,6 +63,9 @@ const (
 // errSilent is why a connection ended whose handshake made room for a newcomer's.
 var errSilent = errors.New("silent for longest when all places for handshakes were taken")
 
+// ErrListen says that the address cannot be listened on: this machine does not have it, or may not.
+var ErrListen = errors.New("cannot listen")
+
 // ErrPortInUse says that another process listens on the server's port.
 var ErrPortInUse = errors.New("port is in use")
 
@@ -108,7 +111,7 @@ type Envelope struct {
 }
 
 // Listen opens the port. Nothing is accepted or sent before Serve.
-// Errors: ErrPortInUse, those of the network.
+// Errors: ErrPortInUse, ErrListen.
 func Listen(o Options) (*Server, error) {
 	if o.MaxClients == 0 {
 		o.MaxClients = defaultMaxClients
@@ -127,7 +130,7 @@ func Listen(o Options) (*Server, error) {
 		return nil, &portInUseError{addr: o.Listen, cause: err}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", o.Listen, err)
+		return nil, fmt.Errorf("%w on %s: %w", ErrListen, o.Listen, err)
 	}
 	s := &Server{
 		o: o, listener: l,

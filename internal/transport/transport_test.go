@@ -553,6 +553,10 @@ func TestPortInUse(t *testing.T) {
 	if !errors.Is(err, ErrPortInUse) || !strings.HasPrefix(err.Error(), "port "+port+" is in use") {
 		t.Errorf("got %v", err)
 	}
+	_, err = Listen(Options{Listen: "192.0.2.1:0", Keys: testKeys, Logger: slog.New(slog.DiscardHandler)}) // nobody's address
+	if !errors.Is(err, ErrListen) {
+		t.Errorf("got %v, want %v", err, ErrListen)
+	}
 }
 
 func TestSplit(t *testing.T) {
