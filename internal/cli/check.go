@@ -28,7 +28,7 @@ func newCheckCmd(a *App) *cobra.Command {
 		Short: "Compare the replicas' hashes, and the total with what was opened",
 		Long: "Compare the replicas' hashes at a common index, and the total with what was opened.\n\n" +
 			"Exact when nothing is prepared and indexes stand still over two passes, which is tried for 10 s;\n" +
-			"else: not comparable while transfers run (exit 4). Exit 7 only for a proven violation.",
+			"else: not comparable while transfers run (exit 4; raftbank audit adds up meanwhile). Exit 7 only for a proven violation.",
 		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.runCheck(cmd.Context())
@@ -63,6 +63,9 @@ func (a *App) runCheck(ctx context.Context) error {
 	return nil
 }
 
+// noteRunning is what the check says while transfers run.
+const noteRunning = "not comparable while transfers run"
+
 // checkError gives the check its exit code. Only a proven violation is one.
 func checkError(v api.Check, err error) *exitError {
 	note := v.Note
@@ -71,10 +74,13 @@ func checkError(v api.Check, err error) *exitError {
 		return asExit(err)
 	case v.OK == nil:
 		if note == "" {
-			note = "not comparable while transfers run"
+			note = noteRunning
 		}
 		e := failure(codeUnavailable, "%s", note)
 		e.err.Retryable = true
+		if note == noteRunning {
+			return e.hint("a total while transfers run: raftbank audit")
+		}
 		if strings.Contains(note, "no server") {
 			return e.hint("who is down: raftbank status")
 		}
