@@ -19,7 +19,7 @@ const auditPatienceTicks = 10
 const maxCollects = 16
 
 // maxCutRows bounds the rows that one answer about a cut reads: more, and the cut is too old.
-const maxCutRows = 1 << 22
+const maxCutRows = 1 << 20
 
 // patience is a leader's clock on the number for which its shard withholds.
 type patience struct {

@@ -65,7 +65,7 @@ func TestCommandsOnARealBank(t *testing.T) {
 func (b *bank) checkEveryFormat(id string) {
 	b.t.Helper()
 	for _, args := range [][]string{{"status"}, {"balance", "3"}, {"datastore"}, {"datastore", "--server", "2"}, {"explain", id},
-		{"resolve", id}, {"in-doubt"}, {"check", "conservation"}, {"config"}, {"version"}} {
+		{"resolve", id}, {"in-doubt"}, {"check", "conservation"}, {"audit"}, {"config"}, {"version"}} {
 		for _, format := range []string{"table", "plain", "json", "jsonl"} {
 			o := b.run(append(args, "-o", format)...)
 			wantCode(b.t, o, 0)
