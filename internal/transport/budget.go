@@ -2,22 +2,23 @@ package transport
 
 import (
 	"errors"
+	"net"
 	"sync/atomic"
 )
 
-// ErrOverBudget says that the connections of all clients together held more unsent bytes than a
-// server may, and that this one held most of them.
-var ErrOverBudget = errors.New("answers to all clients fill the server's budget, and this connection reads most slowly")
+// ErrOverBudget says that the connections of all clients together held more bytes than a server may,
+// of answers unsent and of requests half received, and that this one held most of them.
+var ErrOverBudget = errors.New("all clients together fill the server's budget of bytes, and this one holds most of them")
 
-// budget counts what many connections hold unsent, together.
+// budget counts what many connections hold, together.
 type budget struct {
 	limit int64
 	bytes atomic.Int64
 }
 
-// hold counts n bytes more as unsent. The caller holds mu.
+// hold counts n bytes more as held. The caller holds mu.
 func (c *Conn) hold(n int) {
-	c.unsent += n
+	c.bytes += n
 	if c.budget != nil {
 		c.budget.bytes.Add(int64(n))
 	}
@@ -27,28 +28,55 @@ func (c *Conn) hold(n int) {
 func (c *Conn) letGo(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n = min(n, c.unsent)
-	c.unsent -= n
+	n = min(n, c.bytes)
+	c.bytes -= n
 	if c.budget != nil {
 		c.budget.bytes.Add(-int64(n))
 	}
 }
 
-// held returns what the connection holds unsent, in bytes.
+// held returns what the connection holds, in bytes.
 func (c *Conn) held() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.unsent
+	return c.bytes
+}
+
+// meter reads from a connection and counts what has come of a message that is not whole yet.
+type meter struct {
+	nc      net.Conn
+	s       *Server
+	c       *Conn // nil during the handshake, and for peers: nothing is counted
+	partial int
+}
+
+// Read implements io.Reader.
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.nc.Read(p)
+	if m.c != nil && n > 0 {
+		m.partial += n
+		m.c.mu.Lock()
+		m.c.hold(n)
+		m.c.mu.Unlock()
+		m.s.relieve()
+	}
+	return n, err
+}
+
+// whole says that a message is complete: whoever takes it counts it from now on.
+func (m *meter) whole() {
+	m.c.letGo(m.partial)
+	m.partial = 0
 }
 
 // relieve ends client connections, the one that holds most first, until the rest keeps the budget.
 func (s *Server) relieve() {
-	if s.unsent.bytes.Load() <= s.unsent.limit {
+	if s.budget.bytes.Load() <= s.budget.limit {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.unsent.bytes.Load() > s.unsent.limit {
+	for s.budget.bytes.Load() > s.budget.limit {
 		var id uint64
 		var most *Conn
 		bytes := 0
@@ -61,7 +89,7 @@ func (s *Server) relieve() {
 			return // what is left belongs to connections that end already
 		}
 		s.dropped.Add(1)
-		s.o.Logger.Warn("client disconnected", "remote", most.Remote(), "unsent", bytes, "err", ErrOverBudget)
+		s.o.Logger.Warn("client disconnected", "remote", most.Remote(), "bytes", bytes, "err", ErrOverBudget)
 		most.fail(ErrOverBudget)
 		// Its writer may take a moment to end; that must not end others meanwhile.
 		most.letGo(most.held())

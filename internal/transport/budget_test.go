@@ -49,9 +49,58 @@ func TestClientsShareABudget(t *testing.T) {
 	}
 	clients[0].Close()
 	s.in.next(t)
-	for deadline := time.Now().Add(wait); s.unsent.bytes.Load() != 0; {
+	for deadline := time.Now().Add(wait); s.budget.bytes.Load() != 0; {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d bytes are still counted", s.unsent.bytes.Load())
+			t.Fatalf("%d bytes are still counted", s.budget.bytes.Load())
+		}
+	}
+}
+
+// TestHalfRequestsShareTheBudget lets clients send the most part of large requests and then stop. Memory for
+// them is bounded, the others stay, and what is whole is not counted.
+func TestHalfRequestsShareTheBudget(t *testing.T) {
+	const mib = 1 << 20
+	s := start(t, 1, func(o *Options) { o.ClientsBytes = 16 * mib })
+	large := wire.Append(nil, &wire.AdminRequest{Body: make([]byte, 7*mib)})
+	var halves []net.Conn
+	for i := range 3 {
+		nc, err := net.Dial("tcp", s.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		nc.SetWriteDeadline(time.Now().Add(wait))
+		if _, err := nc.Write(wire.Append(nil, &wire.Hello{Role: wire.RoleClient})); err != nil {
+			t.Fatal(err)
+		}
+		// While the third one sends, the second one holds most and is ended.
+		if _, err := nc.Write(large[:len(large)-(3-i)*mib/2]); err != nil {
+			t.Fatal(err)
+		}
+		halves = append(halves, nc)
+	}
+	if a := s.in.next(t); !a.closed {
+		t.Fatalf("got %+v, want the end of a connection", a)
+	}
+	s.log.await(t, "fill the server's budget")
+	rest := 0
+	for i, nc := range halves {
+		if _, err := nc.Write(large[len(large)-(3-i)*mib/2:]); err == nil {
+			rest++
+		}
+	}
+	whole := 0
+	for range 2 {
+		if a := s.in.next(t); !a.closed && len(a.m.(*wire.AdminRequest).Body) == 7*mib {
+			whole++
+		}
+	}
+	if whole != 2 || rest < 2 || s.Dropped() != 1 {
+		t.Errorf("%d of 2 requests arrived, %d were sent, %d clients dropped", whole, rest, s.Dropped())
+	}
+	for deadline := time.Now().Add(wait); s.budget.bytes.Load() != 0; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d bytes are still counted", s.budget.bytes.Load())
 		}
 	}
 }

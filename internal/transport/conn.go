@@ -52,7 +52,7 @@ type Conn struct {
 	mu sync.Mutex
 	// guarded by mu
 	queued  []byte // whole frames, in order
-	unsent  int    // bytes queued or being written
+	bytes   int    // queued, being written, or of a request half received; counted in budget
 	closing bool   // no more frames are taken; the writer ends when queued is empty
 	failure error  // why the writer ended, if it failed
 	severed bool   // an injected fault: the writer closes the connection when queued is empty

@@ -46,7 +46,8 @@ type Options struct {
 	MaxClients int
 	// PeerQueueBytes and ClientQueueBytes bound what waits for one connection; 0: 32 MiB.
 	PeerQueueBytes, ClientQueueBytes int
-	// ClientsBytes bounds what waits for all client connections together; 0: 256 MiB.
+	// ClientsBytes bounds what all client connections together hold: answers unsent, requests half
+	// received; 0: 256 MiB.
 	ClientsBytes int
 }
 
@@ -89,8 +90,8 @@ type Server struct {
 	listener net.Listener
 	links    map[shard.ServerID]*link // fixed after Listen
 	faults   atomic.Pointer[Faults]
-	unsent   budget        // of all client connections
-	dropped  atomic.Uint64 // client connections ended for what they held unsent
+	budget   budget        // of all client connections
+	dropped  atomic.Uint64 // client connections ended for what they held
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
 
@@ -137,7 +138,7 @@ func Listen(o Options) (*Server, error) {
 		links:   map[shard.ServerID]*link{},
 		clients: map[uint64]*Conn{},
 		inbound: map[shard.ServerID]net.Conn{},
-		unsent:  budget{limit: int64(o.ClientsBytes)},
+		budget:  budget{limit: int64(o.ClientsBytes)},
 	}
 	s.faults.Store(&Faults{})
 	for _, p := range o.Peers {
@@ -201,7 +202,7 @@ func (s *Server) Send(es ...Envelope) {
 	s.relieve()
 }
 
-// Dropped returns how many client connections were ended because they read too slowly.
+// Dropped returns how many client connections were ended because they held too much.
 func (s *Server) Dropped() uint64 { return s.dropped.Load() }
 
 func (s *Server) sendClient(e *Envelope) *Conn {
@@ -294,7 +295,8 @@ func (s *Server) releaseClient() {
 func (s *Server) serve(ctx context.Context, nc net.Conn) {
 	defer nc.Close()
 	unwatch := afterFunc(ctx, func() { nc.Close() })
-	r := bufio.NewReaderSize(nc, readBufferBytes)
+	in := &meter{nc: nc, s: s}
+	r := bufio.NewReaderSize(in, readBufferBytes)
 	nc.SetDeadline(time.Now().Add(handshakeTimeout))
 	h, err := s.accept(nc, r)
 	nc.SetDeadline(time.Time{})
@@ -311,7 +313,7 @@ func (s *Server) serve(ctx context.Context, nc net.Conn) {
 	case h.Role == wire.RolePeer:
 		s.servePeer(ctx, nc, r, h.Server)
 	default:
-		s.serveClient(ctx, nc, r)
+		s.serveClient(ctx, in, r)
 		s.releaseClient()
 	}
 }
@@ -356,9 +358,9 @@ func (s *Server) readPeer(r *bufio.Reader, from shard.ServerID) error {
 }
 
 // serveClient reads a client's requests.
-func (s *Server) serveClient(ctx context.Context, nc net.Conn, r *bufio.Reader) {
-	c := newConn(nc, r, s.o.ClientQueueBytes)
-	c.budget = &s.unsent
+func (s *Server) serveClient(ctx context.Context, in *meter, r *bufio.Reader) {
+	c := newConn(in.nc, r, s.o.ClientQueueBytes)
+	c.budget, in.c = &s.budget, c
 	go c.write()
 	s.mu.Lock()
 	s.lastConn++
@@ -367,24 +369,26 @@ func (s *Server) serveClient(ctx context.Context, nc net.Conn, r *bufio.Reader) 
 	s.mu.Unlock()
 	unwatch := afterFunc(ctx, func() { c.Close() })
 
-	err := s.readClient(c, id)
+	err := s.readClient(in, id)
 	s.mu.Lock()
 	delete(s.clients, id)
 	s.mu.Unlock()
 	s.handler.ClientClosed(id)
 	unwatch()
 	c.abort()
+	c.letGo(c.held()) // of a request that never became whole
 	if ctx.Err() == nil && !errors.Is(err, io.EOF) {
 		s.o.Logger.Info("client connection closed", "remote", c.Remote(), "err", err)
 	}
 }
 
-func (s *Server) readClient(c *Conn, id uint64) error {
+func (s *Server) readClient(in *meter, id uint64) error {
 	for {
-		m, err := c.Receive()
+		m, err := in.c.Receive()
 		if err != nil {
 			return err
 		}
+		in.whole()
 		if wire.HeaderOf(m) == nil {
 			return fmt.Errorf("a client may not send a %s message", m.Type())
 		}
