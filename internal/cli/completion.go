@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -13,9 +16,11 @@ var flagValues = map[string][]string{
 	"log-format": {"text", "json"},
 }
 
-// fileFlags are the flags that name a file or directory.
-var fileFlags = map[string]bool{
-	"config": true, "key-file": true, "data-dir": true, "record": true, "history": true, "visualize": true,
+// namesFile reports whether a flag's value is a file or a directory, by the words of its help.
+func namesFile(f *pflag.Flag) bool {
+	return slices.ContainsFunc([]string{"`FILE`", "`DIR`", "this file", "a file", "directory"}, func(word string) bool {
+		return f.Value.Type() == "string" && strings.Contains(f.Usage, word)
+	})
 }
 
 // prepareCompletion lets a shell offer files only where a file is meant, and values where there are a few.
@@ -25,7 +30,7 @@ func prepareCompletion(cmd *cobra.Command) {
 		cmd.ValidArgsFunction = nothing
 	}
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		if _, done := cmd.GetFlagCompletionFunc(f.Name); done || fileFlags[f.Name] || f.NoOptDefVal != "" {
+		if _, done := cmd.GetFlagCompletionFunc(f.Name); done || namesFile(f) || f.NoOptDefVal != "" {
 			return
 		}
 		offer := nothing
