@@ -5,6 +5,7 @@ package chaos
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"syscall"
@@ -108,13 +109,10 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// between draws a time, short ones more often than long ones.
+// between draws a time, of any order of magnitude, short ones more often than long ones.
 func between(random *rand.Rand, low, high time.Duration) time.Duration {
-	d := low
-	for d < high && random.IntN(3) > 0 {
-		d += d / 2
-	}
-	return min(d, high)
+	u := random.Float64()
+	return time.Duration(float64(low) * math.Pow(float64(high)/float64(low), u*u))
 }
 
 // startAgain starts killed servers and waits until they have caught up.
@@ -140,7 +138,8 @@ func (r *run) strikeCluster(random *rand.Rand, n int) error {
 	servers := serversOf(shardOfServer(n))
 	r.bank.kill(servers...)
 	r.countServers(len(servers))
-	pause(r.ctx, between(random, 20*time.Millisecond, 3*time.Second))
+	// Longer than a client waits: some outcomes stay unknown.
+	pause(r.ctx, between(random, 20*time.Millisecond, 8*time.Second))
 	return r.startAgain(servers...)
 }
 
