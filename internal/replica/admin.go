@@ -31,6 +31,9 @@ func RoleText(s raft.StateType) string {
 
 // admin answers rare questions from the applied state, on any replica.
 func (r *Replica) admin(c call, m *wire.AdminRequest) {
+	if !r.roomToWithhold(c) {
+		return
+	}
 	var v any
 	var err error
 	switch m.Kind {

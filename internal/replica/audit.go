@@ -236,6 +236,15 @@ func (r *Replica) withhold(c call, m *wire.Reply) bool {
 	return true
 }
 
+// roomToWithhold answers BUSY if too much is withheld already. Nothing of the request has been taken then.
+func (r *Replica) roomToWithhold(c call) bool {
+	if r.withheld.bytes <= r.options.Limits.WithheldBytes {
+		return true
+	}
+	r.busy(c, "too many answers wait for an audit to end")
+	return false
+}
+
 // release sends what was withheld.
 func (r *Replica) release() {
 	leader := r.leaderServer()

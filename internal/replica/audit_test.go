@@ -458,6 +458,9 @@ func TestWithheldRepliesHaveABound(t *testing.T) {
 	if r := b.ask(follower, stale); r.Status != wire.StatusBusy {
 		t.Errorf("status %d over the bound, want BUSY", r.Status)
 	}
+	if r := b.ask(follower, &wire.AdminRequest{Kind: wire.AdminStatus}); r.Status != wire.StatusBusy {
+		t.Errorf("status %d for a question over the bound, want BUSY", r.Status)
+	}
 	// A client that goes takes along what it waited for.
 	b.replicas[follower].CloseConn(1)
 	if h := &b.replicas[follower].withheld; h.bytes != 0 || len(h.replies) != 0 || len(h.calls) != 0 {

@@ -78,10 +78,8 @@ func (r *Replica) admit(c call, h *wire.Header) bool {
 		applied, _ := r.state.Applied()
 		r.answers.status(c, wire.StatusNotReady, fmt.Sprintf("server %s is replaying its log: %d of %d entries",
 			r.options.Server, applied, r.startCommit))
-	case r.withheld.bytes > r.options.Limits.WithheldBytes:
-		r.busy(c, "too many answers wait for an audit to end")
 	default:
-		return true
+		return r.roomToWithhold(c)
 	}
 	return false
 }
