@@ -77,7 +77,11 @@ func TestCheckLinearizabilityFindsStaleReads(t *testing.T) {
 func TestCheckLinearizabilityTellsForeignTraffic(t *testing.T) {
 	kept := filepath.Join(t.TempDir(), "history.jsonl")
 	for _, args := range [][]string{{"--duration", "10s", "--accounts", "7,2007", "--record", kept}, {"--history", kept}} {
-		code, v, _ := checkLinear(t, newFakeBank("foreign"), args...)
+		b := newFakeBank("foreign")
+		code, v, _ := checkLinear(t, b, args...)
+		if b.balance(7) != 10 || b.balance(2007) != 10 || len(v.NotMoved) > 0 {
+			t.Errorf("what others moved was given back too: %v, %v", b.balances, v.NotMoved)
+		}
 		if code != exitUnavailable || v.OK != nil || v.Violation == nil || !strings.Contains(v.Note, "of others committed on account") {
 			t.Fatalf("%v: exit %d, %+v", args, code, v)
 		}

@@ -191,7 +191,7 @@ func findingOf(v *linear.Verdict) *api.LinearFinding {
 		f.Evidence = append(f.Evidence, e.String())
 	}
 	if len(v.Evidence) == 0 {
-		f.Evidence = append(f.Evidence, "the transfers alone have no order: the account paid out what it did not have")
+		f.Evidence = append(f.Evidence, overdrawn(v))
 	}
 	for _, op := range v.Excerpt() {
 		x := api.LinearOp{Client: op.Client, Kind: linear.KindTransfer, ID: op.Name, In: op.In.String(), Out: op.Out.String(), CallUs: op.Call}
@@ -204,6 +204,16 @@ func findingOf(v *linear.Verdict) *api.LinearFinding {
 		f.Excerpt = append(f.Excerpt, x)
 	}
 	return f
+}
+
+// overdrawn words a violation that needs no read.
+func overdrawn(v *linear.Verdict) string {
+	text := "the transfers alone have no order: the account paid out what it did not have"
+	if d, acknowledged, submitted, ok := v.Overdraft(); ok {
+		text += fmt.Sprintf("; with %s, %s had been acknowledged as paid out, and no more than %s submitted as paid in, opening included",
+			d.Name, acknowledged.Out, submitted.In)
+	}
+	return text
 }
 
 // visualize writes the page, if one is wanted.

@@ -36,8 +36,8 @@ type linearRecorder struct {
 	accounts []shard.Account
 	shards   map[shard.Account]shard.ID
 	start    time.Time
-	first    map[shard.Account]client.AccountBalance // before the first round
 	opening  map[shard.Account]client.AccountBalance // of this round
+	moved    map[shard.Account]*big.Int              // by all rounds, into each account; others may move money too
 	ids      map[string]bool                         // of this round's transfers
 
 	mu sync.Mutex
@@ -53,8 +53,9 @@ func (a *App) recordLinear(ctx context.Context, p linearArgs, check *linearCheck
 	if err != nil {
 		return err
 	}
-	r := &linearRecorder{p: p, accounts: accounts, shards: map[shard.Account]shard.ID{}}
+	r := &linearRecorder{p: p, accounts: accounts, shards: map[shard.Account]shard.ID{}, moved: map[shard.Account]*big.Int{}}
 	for _, account := range accounts {
+		r.moved[account] = new(big.Int)
 		r.shards[account], _ = a.Topology.ShardOf(account) // they exist
 	}
 	for range p.Clients {
@@ -105,7 +106,6 @@ func (r *linearRecorder) rounds(ctx context.Context, check *linearCheck, keep *o
 	if err := r.readAll(ctx, false); err != nil {
 		return err
 	}
-	r.first = r.opening
 	for round := 1; time.Since(r.start) < r.p.Duration && ctx.Err() == nil; round++ {
 		r.begin(round)
 		r.load(ctx, round)
@@ -113,6 +113,7 @@ func (r *linearRecorder) rounds(ctx context.Context, check *linearCheck, keep *o
 		whole := context.WithoutCancel(ctx)
 		openedAt := r.opening
 		incomplete := r.settle(whole, round)
+		r.addUp()
 		if incomplete == nil {
 			incomplete = r.readAll(whole, true)
 		}
@@ -335,55 +336,70 @@ func (r *linearRecorder) lookForOthers(ctx context.Context, check *linearCheck, 
 	return nil
 }
 
-// giveBack moves money until every account has what it had before, and returns what it could not move.
-func (r *linearRecorder) giveBack(ctx context.Context) []api.Moved {
-	left := []api.Moved{}
-	if r.first == nil || r.readAll(ctx, false) != nil {
-		if len(r.ids) > 0 {
-			left = append(left, api.Moved{Account: joinAccounts(r.accounts), Amount: "unknown"})
+// addUp adds this round's committed transfers to what was moved.
+func (r *linearRecorder) addUp() {
+	committed := map[string]bool{}
+	for i := range r.events {
+		if e := &r.events[i]; e.Outcome == linear.OutcomeCommitted {
+			committed[e.ID] = true
 		}
-		return left
 	}
-	more := r.more()
+	for i := range r.events {
+		e := &r.events[i]
+		if e.Kind != linear.KindTransfer || !committed[e.ID] {
+			continue
+		}
+		for _, account := range r.accounts {
+			amount, err := ledger.ParseAmount(e.Amount)
+			if err != nil {
+				panic("unreachable: an amount of this recording: " + e.Amount)
+			}
+			switch account.String() {
+			case e.From:
+				r.moved[account].Sub(r.moved[account], amount.Big())
+			case e.To:
+				r.moved[account].Add(r.moved[account], amount.Big())
+			}
+		}
+	}
+}
+
+// giveBack moves money until nothing is left of what was moved, and returns what it could not give back.
+func (r *linearRecorder) giveBack(ctx context.Context) []api.Moved {
 	for _, from := range r.accounts {
 		for _, to := range r.accounts {
-			amount := new(big.Int).Neg(more[to])
-			if more[from].Cmp(amount) < 0 {
-				amount.Set(more[from])
+			amount := new(big.Int).Neg(r.moved[to])
+			if r.moved[from].Cmp(amount) < 0 {
+				amount.Set(r.moved[from])
 			}
-			if more[from].Sign() <= 0 || amount.Sign() <= 0 {
-				continue
-			}
-			n, err := ledger.ParseAmount(amount.String())
-			if err != nil {
-				continue
-			}
-			res, err := r.banks[0].Transfer(ctx, client.Transfer{ID: client.NewID(), From: from, To: to, Amount: n})
-			if err == nil && res.Outcome == client.Committed {
-				more[from].Sub(more[from], amount)
-				more[to].Add(more[to], amount)
+			if amount.Sign() > 0 && r.back(ctx, from, to, amount) {
+				r.moved[from].Sub(r.moved[from], amount)
+				r.moved[to].Add(r.moved[to], amount)
 			}
 		}
 	}
-	if r.readAll(ctx, false) == nil {
-		more = r.more() // a transfer without an answer may have come through
-	}
+	left := []api.Moved{}
 	for _, account := range r.accounts {
-		if more[account].Sign() != 0 {
-			left = append(left, api.Moved{Account: account.String(), Amount: more[account].String()})
+		if r.moved[account].Sign() != 0 {
+			left = append(left, api.Moved{Account: account.String(), Amount: r.moved[account].String()})
 		}
 	}
 	return left
 }
 
-// more is what every account has more than before the first round.
-func (r *linearRecorder) more() map[shard.Account]*big.Int {
-	more := map[shard.Account]*big.Int{}
-	for _, account := range r.accounts {
-		more[account] = new(big.Int).Sub(posted(r.opening[account]), posted(r.first[account]))
+// back moves an amount and reports whether it is committed, in the end.
+func (r *linearRecorder) back(ctx context.Context, from, to shard.Account, amount *big.Int) bool {
+	n, err := ledger.ParseAmount(amount.String())
+	if err != nil {
+		return false // larger than any transfer; it is told as not given back
 	}
-	return more
+	id := client.NewID()
+	res, err := r.banks[0].Transfer(ctx, client.Transfer{ID: id, From: from, To: to, Amount: n})
+	for n := 0; err == nil && res.Outcome == client.Unknown && n < settleTries; n++ {
+		pause(ctx)
+		if res, err = r.banks[0].Resolve(ctx, id); errors.Is(err, client.ErrNotFound) {
+			return false
+		}
+	}
+	return err == nil && res.Outcome == client.Committed
 }
-
-// posted is an account's balance.
-func posted(b client.AccountBalance) *big.Int { return new(big.Int).Sub(b.In.Big(), b.Out.Big()) }

@@ -71,17 +71,41 @@ func (h History) with(reads []Op) History {
 	return h
 }
 
+// Overdraft returns the first debit, by its end, that nothing can have paid for: the debits that had been
+// acknowledged by then exceed the opening and all credits that had been submitted. ok is false if there is none.
+func (h History) Overdraft() (debit Op, acknowledged, submitted Sums, ok bool) {
+	debits := slices.DeleteFunc(slices.Clone(h.Ops), func(op Op) bool { return op.Read || op.Open || op.Out.IsZero() })
+	slices.SortStableFunc(debits, func(x, y Op) int { return cmp.Compare(x.Return, y.Return) })
+	acknowledged = h.Opening
+	for _, d := range debits {
+		acknowledged, _ = acknowledged.plus(Sums{Out: d.Out})
+		submitted = h.Opening
+		for _, op := range h.Ops {
+			if !op.Read && op.Call <= d.Return {
+				submitted, _ = submitted.plus(Sums{In: op.In})
+			}
+		}
+		if acknowledged.Out.Cmp(submitted.In) > 0 {
+			return d, acknowledged, submitted, true
+		}
+	}
+	return Op{}, Sums{}, Sums{}, false
+}
+
 // Excerpt lists, in the order of their beginning, the reads of a violation and the transfers around them: those
 // under way meanwhile, and the last ones before.
 func (v *Verdict) Excerpt() []Op {
-	if len(v.Evidence) == 0 {
-		return v.Ops[:min(len(v.Ops), nearby)]
-	}
 	var out, around []Op
-	from, to := int64(Never), int64(0)
+	to := int64(Never)
+	if d, _, _, ok := v.Overdraft(); ok {
+		to = d.Return
+	}
+	if len(v.Evidence) > 0 {
+		to = 0
+	}
 	for _, e := range v.Evidence {
 		out = append(out, e.Read)
-		from, to = min(from, e.Read.Call), max(to, e.Read.Return)
+		to = max(to, e.Read.Return)
 	}
 	for _, op := range v.Ops {
 		if !op.Read && op.Call <= to {

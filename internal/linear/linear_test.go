@@ -86,6 +86,22 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestOverdraft names the debit that nothing can have paid for.
+func TestOverdraft(t *testing.T) {
+	h := History{Opening: units(10, 0), Ops: []Op{debit(1, 2, 6), credit(3, 9, 1), debit(4, 8, 5), debit(5, 12, 4), credit(20, 21, 50)}}
+	d, acknowledged, submitted, ok := h.Overdraft()
+	if !ok || d.Name != "d5" || acknowledged != units(10, 15) || submitted != units(11, 0) {
+		t.Errorf("%v: %v, %v, %v", ok, d, acknowledged, submitted)
+	}
+	if v := h.Check(); v.Result != Violated || len(v.Evidence) != 0 || len(v.Excerpt()) != 4 {
+		t.Errorf("result %d, evidence %v, excerpt %v", v.Result, v.Evidence, v.Excerpt())
+	}
+	h.Ops = h.Ops[:3]
+	if _, _, _, ok := h.Overdraft(); ok || h.Check().Result != Holds {
+		t.Error("an account that was just emptied counts as overdrawn")
+	}
+}
+
 // TestEvidenceIsSmall hides two contradicting reads among many good ones.
 func TestEvidenceIsSmall(t *testing.T) {
 	h := History{Account: 7, Opening: units(10, 0)}
