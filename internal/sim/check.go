@@ -52,8 +52,9 @@ type modelAccount struct {
 }
 
 type point struct {
-	index   uint64
-	in, out ledger.Amount
+	index              uint64
+	in, out            ledger.Amount
+	incoming, reserved ledger.Amount
 }
 
 func newChecker(w *world) *checker {
@@ -286,7 +287,7 @@ func (t *shardTruth) move(r *ledger.Row, posted, held int64) {
 }
 
 func (a *modelAccount) note(index uint64) {
-	p := point{index: index, in: amountOf(a.in), out: amountOf(a.out)}
+	p := point{index: index, in: amountOf(a.in), out: amountOf(a.out), incoming: amountOf(a.incoming), reserved: amountOf(a.reserved)}
 	if n := len(a.points); n > 0 && a.points[n-1].index == index {
 		a.points[n-1] = p
 		return

@@ -30,6 +30,20 @@ func (k *checker) readEnds(s *submission, by string, reply *wire.Reply) {
 	})
 }
 
+// staleIsExact: what one replica shows is the account as it was at the index that it names.
+func (k *checker) staleIsExact(by string, reply *wire.Reply) {
+	b := &reply.Balances[0]
+	if !b.Exists {
+		return // before GENESIS
+	}
+	k.looked(CheckReads)
+	if p, ok := k.sumsAt(b.Account, reply.Applied); !ok || p.in != b.CreditsPosted || p.out != b.DebitsPosted ||
+		p.reserved != b.DebitsPending || p.incoming != b.CreditsPending {
+		k.w.fail(CheckReads, "%s read account %d of one replica as +%s -%s, pending +%s -%s; at index %d it was +%s -%s, pending +%s -%s", by, b.Account,
+			b.CreditsPosted, b.DebitsPosted, b.CreditsPending, b.DebitsPending, reply.Applied, p.in, p.out, p.incoming, p.reserved)
+	}
+}
+
 // postedLeg is a committed transfer as one of its accounts has it.
 type postedLeg struct {
 	content  *content
@@ -108,7 +122,8 @@ func (k *checker) explained(r *readFact, legs []postedLeg, must func(*content) b
 
 // explainedWithout is explained with one leg left out.
 func (k *checker) explainedWithout(r *readFact, legs []postedLeg, must func(*content) bool, without *postedLeg) bool {
-	in, out, ok := k.sumsAt(r.account, r.point)
+	at, ok := k.sumsAt(r.account, r.point)
+	in, out := at.in, at.out
 	if !ok || less(r.in, in) || less(r.out, out) || r.in.Hi != in.Hi || r.out.Hi != out.Hi {
 		return false
 	}
@@ -157,15 +172,15 @@ func subsetSum(amounts []uint64, sum uint64) bool {
 	return reached[sum]
 }
 
-// sumsAt returns what was posted on an account up to an index.
-func (k *checker) sumsAt(a shard.Account, index uint64) (in, out ledger.Amount, ok bool) {
+// sumsAt returns an account's sums at an index.
+func (k *checker) sumsAt(a shard.Account, index uint64) (point, bool) {
 	id, _ := k.w.topology.ShardOf(a)
 	points := k.truth(id).model[a].points
 	i := sort.Search(len(points), func(i int) bool { return points[i].index > index })
 	if i == 0 {
-		return in, out, false
+		return point{}, false
 	}
-	return points[i-1].in, points[i-1].out, true
+	return points[i-1], true
 }
 
 // postedLegs lists the committed transfers of every account.

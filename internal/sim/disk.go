@@ -63,6 +63,8 @@ type disk struct {
 	// failReadAt and failWriteAt count down; the read or write at 0 fails. 0: never.
 	failReadAt, failWriteAt int
 	full, noFiles           bool
+	// misread makes the next reading of a segment give a wrong sector; misled says that it did, in this process.
+	misread, misled bool
 }
 
 func newDisk(rng random) *disk {
@@ -82,11 +84,12 @@ func (d *disk) step() {
 // release is what the end of a process does: its lock goes.
 func (d *disk) release() {
 	d.locked, d.dieAfter, d.failSyncs, d.failReadAt, d.failWriteAt = false, 0, 0, 0, 0
+	d.misread, d.misled = false, false
 }
 
 // heal ends every fault that is not damage.
 func (d *disk) heal() {
-	d.dieAfter, d.failSyncs, d.failReadAt, d.failWriteAt, d.full, d.noFiles = 0, 0, 0, 0, false, false
+	d.dieAfter, d.failSyncs, d.failReadAt, d.failWriteAt, d.full, d.noFiles, d.misread = 0, 0, 0, 0, false, false, false
 }
 
 // due counts down to the operation that is to fail.

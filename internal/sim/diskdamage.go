@@ -38,32 +38,39 @@ func (d *disk) restore(files map[string][]byte) {
 // log's end. It reports whether there was anything to damage.
 func (d *disk) damageLog(f fault) bool {
 	for _, name := range slices.Sorted(maps.Keys(d.names)) {
-		n := d.names[name]
-		used := len(bytes.TrimRight(n.data, "\x00"))
-		if !strings.HasSuffix(name, ".seg") || used < 8*sectorBytes {
-			continue
+		if d.damageIn(name, d.names[name].data, f) {
+			return true
 		}
-		at := sectorBytes + d.rng.IntN(used/2-sectorBytes)
-		for n.data[at] == 0 {
-			at++ // what fills up a sector bears no meaning
-		}
-		sector := n.data[at/sectorBytes*sectorBytes:][:sectorBytes]
-		switch f {
-		case faultStale:
-			clear(sector)
-		case faultMisdirect:
-			other := 1 + d.rng.IntN(used/2/sectorBytes)
-			from := n.data[other*sectorBytes:][:sectorBytes]
-			if bytes.Equal(sector, from) {
-				clear(sector)
-			}
-			copy(sector, from)
-		default:
-			n.data[at] ^= 1 << d.rng.IntN(8)
-		}
-		return true
 	}
 	return false
+}
+
+// damageIn is damageLog for what one file holds, or gives to its reader.
+func (d *disk) damageIn(name string, data []byte, f fault) bool {
+	used := len(bytes.TrimRight(data, "\x00"))
+	if !strings.HasSuffix(name, ".seg") || used < 8*sectorBytes {
+		return false
+	}
+	at := sectorBytes + d.rng.IntN(used/2-sectorBytes)
+	for data[at] == 0 {
+		at++ // what fills up a sector bears no meaning
+	}
+	sector := data[at/sectorBytes*sectorBytes:][:sectorBytes]
+	switch f {
+	case faultStale:
+		clear(sector)
+	case faultMisdirect:
+		other := 1 + d.rng.IntN(used/2/sectorBytes)
+		from := data[other*sectorBytes:][:sectorBytes]
+		if bytes.Equal(sector, from) {
+			clear(sector)
+			break
+		}
+		copy(sector, from)
+	default:
+		data[at] ^= 1 << d.rng.IntN(8)
+	}
+	return true
 }
 
 // damageFile damages a whole file: it is cut short, full of zeros, or gone.

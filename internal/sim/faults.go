@@ -47,6 +47,7 @@ const (
 	faultMissing    fault = "missing"
 	faultMisdirect  fault = "misdirect"
 	faultStale      fault = "stale"
+	faultMisread    fault = "misread"
 	faultRollback   fault = "rollback"
 	faultWipe       fault = "wipe"
 	faultSkew       fault = "skew"
@@ -108,6 +109,7 @@ func Faults() []FaultInfo {
 		{string(faultMissing), "a file is gone", true},
 		{string(faultMisdirect), "a sector of the log was written to the wrong place", true},
 		{string(faultStale), "a sector of the log was never written, though its sync said ok", true},
+		{string(faultMisread), "once, reading a sector of the log gives another one", true},
 		{string(faultRollback), "a data directory is replaced by an older copy while the other servers live", true},
 		{string(faultWipe), "a disk is emptied", true},
 		{string(faultSkew), "servers' clocks differ by up to 10 h, and their ticks by 2 %", false},

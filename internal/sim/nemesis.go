@@ -49,7 +49,7 @@ func (n *nemesis) cause(f fault, s *server) bool {
 		return n.breakDisk(f, s)
 	case faultRollback:
 		return n.rollBack(s)
-	case faultFsync, faultSlowFsync, faultRead, faultWrite, faultFull, faultNoFiles:
+	case faultFsync, faultSlowFsync, faultRead, faultMisread, faultWrite, faultFull, faultNoFiles:
 		n.failDisk(f, s)
 	case faultShardKill, faultShard:
 		for _, t := range n.w.of(s.shard) {

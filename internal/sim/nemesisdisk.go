@@ -13,6 +13,9 @@ func (n *nemesis) failDisk(f fault, s *server) {
 		// The log is read when a process starts.
 		s.die(false, "to read its disk again")
 		d.failReadAt = 1 + n.rng.IntN(6)
+	case faultMisread:
+		s.die(false, "to misread its log")
+		d.misread = true
 	case faultWrite:
 		d.failWriteAt = 1 + n.rng.IntN(6)
 	case faultFull:

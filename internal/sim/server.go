@@ -418,6 +418,8 @@ func (s *server) exit(err error) {
 	switch {
 	case errors.Is(err, errIO), errors.Is(err, errFull), errors.Is(err, errNoFiles):
 		s.w.recovery("stopped at a failed disk operation")
+	case s.disk.misled && errors.Is(err, storage.ErrDamaged):
+		s.w.recovery("refused what it had misread")
 	case s.suspect != "" && refusesDisk(err):
 		s.w.recovery("refused a disk: " + s.suspect)
 		s.lost = true

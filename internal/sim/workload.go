@@ -19,6 +19,7 @@ const (
 	askResolve
 	askCancel
 	askRead
+	askStale
 	askAudit
 )
 
@@ -44,6 +45,8 @@ func (s *submission) name() string {
 		return "cancel " + s.id.String()
 	case askRead:
 		return fmt.Sprintf("read %d", s.account)
+	case askStale:
+		return fmt.Sprintf("read %d of one replica", s.account)
 	case askAudit:
 		return "audit"
 	}
@@ -153,8 +156,10 @@ func (l *workload) operate(c *clientProc) {
 		l.submit(c, known[0]) // the same again
 	case n < 83:
 		l.submit(c, l.draw(known[0].record.ID)) // other content under a used id
-	case n < 95:
+	case n < 93:
 		l.read(c, pick(l.rng, l.accounts))
+	case n < 95:
+		l.readStale(c, pick(l.rng, l.accounts))
 	case n < 98:
 		l.settle(c, askResolve, known[0].record.ID)
 	default:
@@ -271,6 +276,15 @@ func (l *workload) read(c *clientProc, a shard.Account) {
 	l.begun(c, op, sub)
 }
 
+// readStale reads one account from one replica, whatever it has applied.
+func (l *workload) readStale(c *clientProc, a shard.Account) {
+	s, _ := l.w.topology.ShardOf(a)
+	op := c.engine.Call(session.Call{Shard: s, Server: pick(l.rng, l.w.of(s)).id, Build: func(h wire.Header) wire.Message {
+		return &wire.BalanceRequest{Header: h, Accounts: []shard.Account{a}}
+	}})
+	l.begun(c, op, &submission{kind: askStale, account: a})
+}
+
 // audit takes the total of the whole bank at one cut.
 func (l *workload) audit(c *clientProc) {
 	l.begun(c, c.engine.Audit(), &submission{kind: askAudit})
@@ -312,6 +326,10 @@ func (l *workload) done(c *clientProc, s *submission, r *session.Result) {
 		l.settled(c, s, r)
 	case askAudit:
 		l.audited(c, s, r)
+	case askStale:
+		if r.Reply != nil && len(r.Reply.Balances) == 1 {
+			l.w.check.staleIsExact(c.name(), r.Reply)
+		}
 	case askRead:
 		if r.Reply != nil && len(r.Reply.Balances) == 1 {
 			l.w.say(c.name(), "%s: told +%s -%s at index %d", s.name(), r.Reply.Balances[0].CreditsPosted,
