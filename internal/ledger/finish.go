@@ -95,6 +95,9 @@ func (s *State) decides(f *Finish, participants []shard.ID, ownEpoch uint32) (ep
 	if i, found := slices.BinarySearch(participants, s.shard); found {
 		voted[i] = true // being in P is this shard's own YES
 	}
+	if planted.On(planted.AuditLocalCut) {
+		epoch = ownEpoch
+	}
 	return epoch, committed || !slices.Contains(voted, false)
 }
 

@@ -2,7 +2,7 @@ package ledger
 
 import "raftbank/internal/planted"
 
-// What hooks of package planted need. A normal build drops all of it but plantedSpendable.
+// What hooks of package planted need. A normal build drops all of it but plantedSpendable and plantedEpoch.
 
 // plantedAbort is a FINISH that rests on nothing but this shard's own word.
 func (s *State) plantedAbort(p *Poison) *Finish {
@@ -37,4 +37,12 @@ func (a Account) plantedSpendable() Amount {
 		a.DebitsPending = Amount{}
 	}
 	return a.Spendable()
+}
+
+// plantedEpoch is the epoch of a vote.
+func (s *State) plantedEpoch() uint32 {
+	if planted.On(planted.AuditOldEpoch) && s.audit.epoch > 0 {
+		return s.audit.epoch - 1
+	}
+	return s.audit.epoch
 }

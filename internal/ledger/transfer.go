@@ -91,7 +91,7 @@ func (s *State) applyPrepare(r *Record, digest *Digest, settled bool) Result {
 	if no.deferrable && !settled {
 		return deferred(&no)
 	}
-	s.row = Row{Kind: RowPrepare, State: Prepared, Epoch: s.audit.epoch, Record: *r, Digest: *digest}
+	s.row = Row{Kind: RowPrepare, State: Prepared, Epoch: s.plantedEpoch(), Record: *r, Digest: *digest}
 	if no.reason != ReasonNone {
 		return s.recordRefusal(&no)
 	}

@@ -70,6 +70,19 @@ const (
 	AnyTombstone
 	LoneTombstone
 	TombstoneTwice
+	AuditNotHeld
+	AuditReadsNotHeld
+	AuditInquiriesNotHeld
+	AuditFollowerLeaks
+	AuditFollowerPatience
+	AuditVoidIgnored
+	AuditVoidUnlogged
+	AuditStaleConfirm
+	AuditEarlyConfirm
+	AuditNoPatience
+	AuditLocalCut
+	AuditOldEpoch
+	AuditUnsettled
 )
 
 // Info describes a planted bug.
@@ -132,7 +145,7 @@ func All() []Info {
 		{ReadPerTransfer, "read-per-transfer", "a strong read shows what it found undecided if that is posted by now", "read.pml BUG_LATER", "linear"},
 		{ReadFromInquiry, "read-from-inquiry", "a strong read decides each pending transfer from the inquiry, and awaits no FINISH", "read.pml BUG_FIRSTRULE", "linear"},
 		{ReadAsksAlone, "read-asks-alone", "an inquiry's NONE counts for one of the reads that wait for it", "read.pml BUG_OWNASK", "linear"},
-		{EarlyNone, "early-none", "a NONE counts for a read that began after it was asked for", "read.pml BUG_EARLYASK", "reads"},
+		{EarlyNone, "early-none", "a NONE counts for a read that began after it was asked for", "read.pml BUG_EARLYASK, audit_total.pml BUG_EARLYNONE", "reads"},
 		{StaleNone, "stale-none", "NONE of a replica that does not lead is believed", "read.pml BUG_STALE", "reads"},
 		{EmptiedAccepted, "emptied-accepted", "raft ids bear no incarnation, so that a server with an emptied directory is let in", "", "identity"},
 		{RolledBackAccepted, "rolled-back-accepted", "a peer whose directory was rolled back is let in", "", "identity"},
@@ -150,6 +163,19 @@ func All() []Info {
 		{AnyTombstone, "any-tombstone", "cancel takes one shard's tombstone of one content for an abort of all", "cancel.pml BUG_ANYTOMB", "failure"},
 		{LoneTombstone, "lone-tombstone", "resolve believes a lone tombstone, which may be a bystander's", "commit.pml BUG_BYSTANDERC", "failure"},
 		{TombstoneTwice, "tombstone-twice", "a copy of an answer to CANCEL counts as another shard's tombstone", "", "failure"},
+		{AuditNotHeld, "audit-not-held", "a shard withholds nothing during an audit", "audit.pml BUG_NOHOLD, audit_total.pml BUG_NOHOLD", "snapshot"},
+		{AuditReadsNotHeld, "audit-reads-not-held", "reads are not withheld during an audit", "audit.pml BUG_READLEAK", "snapshot"},
+		{AuditInquiriesNotHeld, "audit-inquiries-not-held", "answers to other shards' inquiries are not withheld", "audit.pml BUG_INQLEAK", "snapshot"},
+		{AuditFollowerLeaks, "audit-follower-leaks", "the leader alone withholds", "audit.pml BUG_FOLLOWER", "snapshot"},
+		{AuditFollowerPatience, "audit-follower-patience", "a follower gives up withholding by its own timer", "audit.pml BUG_FOLLOWERPATIENCE", "snapshot"},
+		{AuditVoidIgnored, "audit-void-ignored", "CONFIRM says that the shard withholds, though the number is void", "audit.pml BUG_IGNOREVOID", "snapshot"},
+		{AuditVoidUnlogged, "audit-void-unlogged", "a leader that loses patience replies without logging VOID", "audit_total.pml BUG_VOLATILE", "snapshot"},
+		{AuditStaleConfirm, "audit-stale-confirm", "whoever believes to lead confirms without asking the others", "audit_total.pml BUG_STALECONFIRM", "snapshot"},
+		{AuditEarlyConfirm, "audit-early-confirm", "the answer to BARRIER counts as the shard's confirmation", "audit_total.pml BUG_EARLYCONFIRM", "snapshot"},
+		{AuditNoPatience, "audit-no-patience", "a shard withholds until it is told otherwise", "audit_total.pml BUG_NOPATIENCE", "progress"},
+		{AuditLocalCut, "audit-local-cut", "the commit epoch is that of the shard's own vote", "audit.pml BUG_LOCALCUT, audit_total.pml BUG_OWNEPOCH", "snapshot"},
+		{AuditOldEpoch, "audit-old-epoch", "a vote behind a BARRIER bears an epoch from before it", "audit_total.pml BUG_OLDEPOCH", "snapshot"},
+		{AuditUnsettled, "audit-unsettled", "a shard gives its part without settling what was prepared at the cut", "audit_total.pml BUG_NOSETTLE", "snapshot"},
 	}
 }
 

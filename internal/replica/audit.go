@@ -7,6 +7,7 @@ import (
 	"raftbank/internal/api"
 	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 	"raftbank/internal/wire"
@@ -59,6 +60,10 @@ func (r *Replica) audit(c call, m *wire.AuditRequest) {
 	case wire.AuditVoid:
 		kind = ledger.CmdVoid
 	case wire.AuditConfirm, wire.AuditCollect:
+		if planted.On(planted.AuditStaleConfirm) && m.Step == wire.AuditConfirm {
+			r.readAuditStep(c, m)
+			return
+		}
 		if r.roomToRead(c) {
 			r.reads.add(&readOp{kind: readAudit, call: c, audit: m})
 		}
@@ -102,7 +107,7 @@ func (r *Replica) readAuditStep(c call, m *wire.AuditRequest) {
 	case m.Step == wire.AuditCollect:
 		r.collect(c, m.Number)
 		return
-	case cut.Stage == ledger.StageWithholding:
+	case cut.Stage == ledger.StageWithholding || planted.On(planted.AuditVoidIgnored):
 		res.Code = ledger.ResultWithholding
 	case cut.Stage == ledger.StageReleased:
 		res.Code = ledger.ResultReleased
@@ -117,7 +122,7 @@ func (r *Replica) readAuditStep(c call, m *wire.AuditRequest) {
 func (r *Replica) collect(c call, number uint32) {
 	ids := r.state.PreparedBefore(number)
 	switch {
-	case len(ids) == 0:
+	case len(ids) == 0 || planted.On(planted.AuditUnsettled):
 		r.answerSnapshot(c, number)
 	case r.lead.part == nil:
 		r.answers.status(c, wire.StatusNotLeader, "")
@@ -182,7 +187,9 @@ func (r *Replica) followAudit(index uint64, c *ledger.Command, results []ledger.
 func (r *Replica) losePatience() {
 	number := r.state.Withholding()
 	switch p := &r.lead.patience; {
-	case r.lead.part == nil || number == 0:
+	case planted.On(planted.AuditFollowerPatience) && r.lead.part == nil && r.now%auditPatienceTicks == 0:
+		r.release()
+	case r.lead.part == nil || number == 0 || planted.On(planted.AuditNoPatience):
 	case p.number != number:
 		*p = patience{number: number, since: r.now}
 	case r.now-p.since >= auditPatienceTicks:
@@ -193,6 +200,10 @@ func (r *Replica) losePatience() {
 
 func (r *Replica) giveUpAudit(number uint32) {
 	invariant.Sometimes("replica: lost patience with an audit")
+	if planted.On(planted.AuditVoidUnlogged) {
+		r.release()
+		return
+	}
 	r.enqueue(ledger.Command{Kind: ledger.CmdVoid, Numbers: []uint32{number}}, []waiter{{}}, 64)
 }
 
@@ -218,6 +229,9 @@ func tells(m *wire.Reply) bool {
 // the items that are then still open.
 func (r *Replica) withhold(c call, m *wire.Reply) bool {
 	h := &r.withheld
+	if r.plantedLeak(c, m) {
+		return false
+	}
 	if !tells(m) && !h.calls[c] {
 		return false
 	}

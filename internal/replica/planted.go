@@ -60,3 +60,11 @@ func (r *Replica) plantedNew(d *deferral) bool {
 		return !slices.Contains(d.pending, id)
 	})
 }
+
+// plantedLeak reports whether a reply leaves though the shard withholds.
+func (r *Replica) plantedLeak(c call, m *wire.Reply) bool {
+	return planted.On(planted.AuditNotHeld) ||
+		planted.On(planted.AuditReadsNotHeld) && len(m.Balances) > 0 ||
+		planted.On(planted.AuditInquiriesNotHeld) && c.server != 0 ||
+		planted.On(planted.AuditFollowerLeaks) && r.lead.part == nil
+}

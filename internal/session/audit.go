@@ -6,6 +6,7 @@ import (
 
 	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 	"raftbank/internal/wire"
@@ -142,6 +143,9 @@ func (e *Engine) onAudit(it *item, reply *wire.Reply) {
 	case auditVoid:
 		e.nextNumber(o)
 	default:
+		if planted.On(planted.AuditEarlyConfirm) && a.phase == auditBarrier {
+			a.phase = auditConfirm
+		}
 		e.askAudit(o, a.phase+1)
 	}
 }
