@@ -187,9 +187,6 @@ func (a *App) linearTable(w io.Writer, v *api.Linearizability) {
 	for _, m := range v.NotMoved {
 		a.notef("not given back: account %s has %s more than before", m.Account, m.Amount)
 	}
-	if v.Note != "" {
-		a.notef("%s", v.Note)
-	}
 }
 
 // linearFinding tells a violation: what was read, and the operations around it.
