@@ -151,6 +151,7 @@ func (r *run) fail(format string, args ...any) {
 	r.note("FAILED: "+format, args...)
 	r.t.Errorf(format, args...)
 	r.broken.Store(true)
+	r.load.giveUp()
 	r.stop()
 }
 

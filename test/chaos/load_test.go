@@ -60,6 +60,7 @@ type load struct {
 	acked  map[shard.ID]time.Time // when a transfer within the shard was last acknowledged
 	failed int                    // reads without an answer
 	again  int                    // transfers sent again
+	broken bool                   // the run has failed
 }
 
 func newLoad(b *bank, total time.Duration) (*load, error) {
@@ -274,9 +275,25 @@ func (l *load) ask(i int, id client.ID) (client.Outcome, error) {
 // awaitAck waits until a transfer within the shard is acknowledged that began after now, or nearly so.
 func (l *load) awaitAck(id shard.ID) (time.Duration, error) {
 	since := time.Now()
-	return await(recoverBound, "a transfer within "+id.String()+" is acknowledged", func() (bool, string) {
+	over := false
+	took, err := await(recoverBound, "a transfer within "+id.String()+" is acknowledged", func() (bool, string) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		return l.acked[id].After(since), "none"
+		over = l.broken
+		return l.acked[id].After(since) || over, "none"
 	})
+	if err == nil && over {
+		err = errBroken
+	}
+	return took, err
+}
+
+// errBroken says that the run has failed elsewhere, so that nothing is to be waited for.
+var errBroken = errors.New("the run has failed already")
+
+// giveUp ends what waits for acknowledgements.
+func (l *load) giveUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broken = true
 }

@@ -4,6 +4,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -93,7 +94,10 @@ func (r *run) oneFault(id shard.ID, k kind, random *rand.Rand) {
 	}
 	<-watch
 	took, err := r.load.awaitAck(id)
-	if err != nil {
+	switch {
+	case errors.Is(err, errBroken):
+		return
+	case err != nil:
 		r.fail("after %s of server %d: %v", k.name, n, err)
 		return
 	}
