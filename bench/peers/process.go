@@ -51,7 +51,8 @@ func startServer(cmd *exec.Cmd, log string, end syscall.Signal) (*server, error)
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	cmd.SysProcAttr.Setpgid, cmd.SysProcAttr.Pdeathsig = true, end
+	cmd.SysProcAttr.Setpgid = true
+	dieWithParent(cmd.SysProcAttr, end)
 	result := make(chan error)
 	starts() <- func() { result <- cmd.Start() }
 	if err := <-result; err != nil {
