@@ -70,7 +70,7 @@ func Checks() []CheckInfo {
 		{CheckModel, 0, "the ledger answers and posts as a naive model of the transition table does"},
 		{CheckCertificates, 0, "a server states only facts that are committed and applied"},
 		{CheckRecovery, 0, "a restarted server's log holds all that it had synced"},
-		{CheckIdentity, 0, "a server whose disk was emptied takes no part"},
+		{CheckIdentity, 0, "a server takes no part with an emptied disk, or if a peer has said that it acknowledged more than its disk holds"},
 		{CheckFrames, 0, "a damaged frame is never read, a sound one always"},
 		{CheckStop, 0, "a server stops by itself only for a fault of its disk"},
 		{CheckProgress, 0, "a healed bank settles, and every transfer gets an outcome"},

@@ -105,11 +105,16 @@ func (k *checker) recovered(s *server, hs *raftpb.HardState) {
 	}
 }
 
-// mayTakePart: a server whose disk was emptied is not let into its group.
+// mayTakePart: a server whose disk was emptied is not let into its group, and none starts that was told that it
+// once acknowledged more than its disk holds.
 func (k *checker) mayTakePart(s *server) {
 	k.looked(CheckIdentity)
 	if s.suspect == string(faultWipe) {
 		k.w.fail(CheckIdentity, "%s takes part with a disk that was emptied", s.name())
+	}
+	if s.outdated != 0 {
+		k.w.fail(CheckIdentity, "%s takes part with term %d and last index %d, though server %s remembers that it acknowledged more",
+			s.name(), s.self.Term, s.self.LastIndex, s.outdated)
 	}
 }
 

@@ -59,8 +59,11 @@ type process struct {
 	former  *replica.Former // nil once the group is joined
 	machine *replica.Replica
 	members []uint64
-	inbox   []input
-	spare   []input // the memory of the inbox before this one
+	self    wire.Probe
+	// outdated is a peer that remembers more of this server than its disk holds; 0: none.
+	outdated shard.ServerID
+	inbox    []input
+	spare    []input // the memory of the inbox before this one
 	// tickDue holds one tick at most: after a pause the replica's time goes on where it stood.
 	tickDue   bool
 	woken     bool
@@ -167,7 +170,7 @@ func (s *server) open() {
 			peers = append(peers, p.id)
 		}
 	}
-	s.members = members
+	s.members, s.self = members, self
 	s.former = replica.NewFormer(replica.FormerOptions{Self: self, Peers: peers, Members: members})
 	s.form()
 }
@@ -287,6 +290,9 @@ func (s *server) formWith(inputs []input) {
 	for _, in := range inputs {
 		switch {
 		case in.peer != 0:
+			if m, ok := in.message.(*wire.ProbeReply); ok && (m.RememberedTerm > s.self.Term || m.RememberedIndex > s.self.LastIndex) {
+				s.outdated = in.peer
+			}
 			s.former.Step(in.peer, in.message)
 		case in.message != nil:
 			s.w.net.answer(s, in.conn, &wire.Reply{
