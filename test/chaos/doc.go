@@ -2,7 +2,7 @@
 // at work, and checks afterwards what everybody was told against what the bank holds: see docs/TESTING.md.
 //
 // The faults stay within what the bank promises to bear: one server of each cluster at a time, or all servers of a
-// cluster or of the bank killed and started again. It runs with the build tag chaos:
+// cluster or of the bank killed and started again. It runs on Linux, with the build tag chaos:
 //
 //	go test -tags chaos -count=1 -timeout 30m -v ./test/chaos -duration 5m -seed 1
 //
