@@ -14,7 +14,8 @@
  * Checked for a proven audit: a transfer is in both parts or in none; reported before the audit began => it is in; a reported before
  * b was first sent, and b is in => a is in.  At the end no shard withholds, and nothing is prepared.
  *
- * -DNOADVANCE: a FINISH does not advance the epoch.  This passes: see README.md.
+ * -DNOADVANCE: a FINISH does not advance the epoch.  This passes in all that was searched: as long as every shard withholds until
+ * RELEASE, a commit epoch above the own one can reach a shard only after a VOID elsewhere, which makes CONFIRM fail.
  * Faulty: -DBUG_NOHOLD       votes are not withheld
  *         -DBUG_VOLATILE     a leader gives up in memory, and the next one confirms
  *         -DBUG_STALECONFIRM a deposed leader confirms what is void by now

@@ -9,15 +9,23 @@
  * Answers are permanent facts, so "has received them" is the same as "looks now" (as in commit.pml).  A message that is lost
  * is one that was never sent.
  *
+ * -DRESOLVE the last canceller is a resolve instead: it writes a wildcard only if it has found a tombstone, of whatever content and
+ * wherever, and completes it on every shard as a cancel does; if nobody knows the id it says "not found".  With this option both
+ * go on without the shards that are silent once another one has shown a content, and report at once if every STATUS shows a
+ * tombstone.  -DSTRAY cancellers that died long ago: wildcards on any shards, at any time.
+ *
  * Shards and contents: default 3 shards, {0,1} and {1,2}; -DSAMEP 2 shards, both contents on {0,1};
  * -DDISJOINT 4 shards, {0,1} and {2,3} (two transfers under one id: both may commit, and a report is about both).
  * -DNCAN=2 a second canceller; -DPATIENT content 1's client has no deadline (a smaller search).
  *
- * Checked: per content atomicity; a report of a client or of a canceller is final; nothing stays prepared for ever.
+ * Checked: per content atomicity; a report of a client or of a canceller is final; nothing stays prepared for ever; resolve
+ * does not say "not found" of what somebody reported before it began.
  * Faulty:
- *   -DBUG_SOMESHARDS  reports when the first shard has the wildcard
+ *   -DBUG_SOMESHARDS  reports when the first shard has the wildcard; with RESOLVE: resolve reports "aborted" if those that have answered
+ *                     its STATUS show a tombstone, and "not found" if they do not know the id, and others are silent
  *   -DBUG_STATUSONLY  nobody knows the id, so reports at once, without any tombstone
- *   -DBUG_ANYTOMB     takes one shard's tombstone of ONE content for an abort of all contents
+ *   -DBUG_ANYTOMB     takes one shard's tombstone of ONE content for an abort of all contents; with RESOLVE: resolve believes a
+ *                     tombstone that it finds alone, which may be a bystander's, and does not complete it
  *   -DBUG_OVERVOTE    CANCEL turns a vote into the wildcard
  *   -DBUG_WILDMISS    the wildcard does not answer for a content: a late PREPARE still votes
  *   -DBUG_BYSTANDER   a prepared shard believes a wildcard of a shard outside its P
@@ -96,6 +104,14 @@ bit all;               /* a canceller told its user: aborted, whatever the conte
 #endif
 #ifdef REACH6
 #define REACH (DONE(0) && DONE(1))                                  /* DISJOINT: two transfers under one id */
+#endif
+
+#ifdef REACH7
+bit once;
+#define REACH once                                                  /* RESOLVE: every STATUS showed a tombstone */
+#endif
+#ifdef REACH8
+#define REACH (all && ANYWILD)                                      /* RESOLVE alone: it has completed a tombstone */
 #endif
 
 #ifdef REACH
@@ -179,20 +195,36 @@ inline settle(k) {
        :: N>3 && !(m & 8) -> i = 3 \
     fi; m = m | (1<<i)
 
-proctype Canceller() {
+/* resolve: writes nothing unless it finds a tombstone */
+proctype Canceller(bit resolve) {
   byte i, m; bit round, held0, held1, again;
-#ifdef BUG_ANYTOMB
+#ifdef RESOLVE
+  bit tomb, none, known;
+#elif defined(BUG_ANYTOMB)
   bit tomb;
+#endif
+#ifdef RESOLVE
+  atomic { true -> known = (rep[0] || rep[1] || crep[0] || crep[1] || all) };
 #endif
 ask:
   do
   :: atomic { EACH(i);                                              /* STATUS */
        held0 = held0 || (HOLDS(i) && ct[i]==0);
        held1 = held1 || (HOLDS(i) && ct[i]==1);
-#ifdef BUG_ANYTOMB
+#ifdef RESOLVE
+       tomb = !held0 && !held1 && (tomb || st[i]>=T);
+       none = !held0 && !held1 && (none || st[i]==NONE);
+#elif defined(BUG_ANYTOMB)
        tomb = tomb || st[i]==T;
 #endif
        i = 0 }
+#ifdef RESOLVE
+  :: atomic { m != FULL && (held0 || held1) -> m = 0; break }       /* goes on without the others */
+#ifdef BUG_SOMESHARDS
+  :: atomic { resolve && tomb && !none -> all = 1; check(); goto dead }
+  :: atomic { resolve && none && !tomb -> assert(!known); goto dead }
+#endif
+#endif
   :: atomic { m == FULL -> m = 0; break }
   :: atomic { true -> goto dead }
   od;
@@ -207,10 +239,24 @@ ask:
   fi;
   goto dead;
 wild:
+#ifdef RESOLVE
+  if
+  :: atomic { !none -> all = 1; check();                            /* a tombstone on every shard */
+#ifdef REACH7
+       once = 1;
+#endif
+       goto dead }
+#ifdef BUG_ANYTOMB
+  :: atomic { resolve && tomb -> all = 1; check(); goto dead }
+#endif
+  :: atomic { none && resolve && !tomb -> assert(!known); goto dead }          /* K6 "not found" */
+  :: atomic { none && (tomb || !resolve) -> none = 0; tomb = 0 }
+  fi;
+#endif
 #ifdef BUG_STATUSONLY
   atomic { all = 1; check(); goto dead };
 #endif
-#ifdef BUG_ANYTOMB
+#if defined(BUG_ANYTOMB) && !defined(RESOLVE)
   if
   :: atomic { tomb -> all = 1; check(); goto dead }
   :: !tomb -> skip
@@ -226,15 +272,30 @@ wild:
        i = 0; check() }
   :: atomic { again && !round -> round = 1; again = 0; m = 0; goto ask }
   :: atomic { again && round -> goto dead }                          /* gives up: the outcome is unknown to it */
-#ifdef BUG_SOMESHARDS
+#if defined(BUG_SOMESHARDS) && !defined(RESOLVE)
   :: atomic { m && !again -> all = 1; check(); goto dead }
 #endif
   :: atomic { m == FULL && !again -> all = 1; check(); goto dead }
   :: atomic { true -> goto dead }
   od;
 dead:
-  atomic { m = 0; held0 = 0; held1 = 0; round = 0; again = 0 }
+  atomic { m = 0; held0 = 0; held1 = 0; round = 0; again = 0
+#ifdef RESOLVE
+    ; tomb = 0; none = 0; known = 0
+#endif
+  }
 }
+
+#ifdef STRAY
+proctype Stray() {
+  byte i;
+  do
+  :: atomic { i < N && st[i]==NONE -> st[i] = W; ct[i] = 0; i = 0; check() }
+  :: atomic { i < N-1 -> i++ }
+  :: atomic { true -> i = 0; break }
+  od
+}
+#endif
 
 /* quiescence: nothing else in the whole system can take a step */
 active proctype Monitor() {
@@ -262,7 +323,14 @@ init {
     :: else -> break
     od;
     i = 0;
-    do :: i < NCAN -> run Canceller(); i++ :: else -> break od;
-    i = 0
+#ifdef RESOLVE
+    do :: i < NCAN -> run Canceller(i == NCAN-1); i++ :: else -> break od;
+#else
+    do :: i < NCAN -> run Canceller(0); i++ :: else -> break od;
+#endif
+    i = 0;
+#ifdef STRAY
+    run Stray()
+#endif
   }
 }

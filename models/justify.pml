@@ -11,7 +11,8 @@
  * and settles what was pending there, as a strong read does: what is finished adds what it freed (a committed credit, an aborted
  * debit), what was undecided at some instant since adds nothing.  If that sum is short the funds were short at the DEFER: the
  * entry is proposed again marked settled, and refuses if FREE is short.  If the sum suffices, it is proposed again
- * unmarked, and may be deferred again.
+ * unmarked, and may be deferred again.  The bound on that, 16 rounds and then "not voted", is not modelled: here a request
+ * goes on until it is taken or refused.  "Not voted" claims nothing of funds, so giving up adds no refusal to be justified.
  *
  * Faulty: -DBUG_ONCE     always marked settled: at most one deferral
  *         -DBUG_ONLYNEW  always marked, but deferred again if something is pending that was not pending at the last DEFER

@@ -2,8 +2,9 @@
  * commit) and has two debits D0, D1 of one unit each (single-shard).  An acknowledged credit counts as money at once:
  * if c credits were acknowledged (or aborted ones: none count) before a debit was submitted and fewer than c other debits
  * have been taken when it is refused, the refusal is wrong.
- * Rule: at apply, "not enough" with pending transfers on the account => DEFER once: settle every transfer pending now
- * (ask the other shard; voted => wait for the local FINISH), then apply again; only then may it be refused.
+ * Rule checked: at apply, "not enough" with pending transfers on the account => DEFER once: settle every transfer pending now
+ * (ask the other shard; voted => wait for the local FINISH), then apply again; only then may it be refused.  That was the first rule
+ * of section 8.  It suffices for the credits of this model, not in general: the rule of today is in justify.pml.
  * Faulty: -DBUG_NOSETTLE (refuse at once) -DBUG_PRECHECK (leader looks before proposing, apply refuses at once)
  */
 #define NONE 0

@@ -1,6 +1,7 @@
 /* refuse_debit.pml - a justified refusal, with a pending DEBIT whose transfer the other shard aborted and its client has
  * reported: docs/PROTOCOL.md, section 8.  The aborted debit still holds its reservation, so settling the pending credits
- * alone (the rule of section 7, step 2) is not enough: without -DFIXED a violation is expected. */
+ * alone (the rule of section 7, step 2) is not enough: without -DFIXED a violation is expected.  -DFIXED defers once and settles
+ * both kinds: enough for the one debit of this model, not in general (justify.pml). */
 #define NONE 0
 #define P 1
 #define C 2

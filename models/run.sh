@@ -78,6 +78,13 @@ small reach cancel.pml -DPATIENT -DREACH3
 small reach cancel.pml -DPATIENT -DREACH4
 small reach cancel.pml -DPATIENT -DREACH5
 full  reach cancel.pml -DPATIENT -DDISJOINT -DREACH6
+small pass cancel.pml -DPATIENT -DSAMEP -DRESOLVE
+full  pass cancel.pml -DPATIENT -DRESOLVE
+small fail cancel.pml -DPATIENT -DRESOLVE -DBUG_ANYTOMB
+small fail cancel.pml -DPATIENT -DRESOLVE -DBUG_SOMESHARDS
+small fail cancel.pml -DPATIENT -DSAMEP -DRESOLVE -DBUG_SOMESHARDS
+small reach cancel.pml -DPATIENT -DRESOLVE -DREACH8
+small reach cancel.pml -DPATIENT -DSAMEP -DRESOLVE -DREACH7
 small pass read.pml -DNT=1 -DNRD=2
 small pass read.pml -DNT=2 -DNRD=1
 small pass read.pml -DNT=2 -DNRD=2 -DINTRA
