@@ -9,5 +9,8 @@
 // Certificates are not: a leader verifies them before it proposes, so that replicas do not depend
 // on key files.
 //
+// Audits cut the log by numbered barriers (audit.go): what a cut contains is worked out from the history
+// when somebody asks.
+//
 // Read first: State.Apply.
 package ledger

@@ -11,8 +11,9 @@
 //
 // Invariants: nothing is disclosed before its entry is committed and applied; no entry is applied
 // before it is on this replica's own disk; a certificate is verified before a proposal, never at
-// apply. The package does no I/O, reads no clock, draws no randomness of its own (the raft library
-// draws election jitter from crypto/rand.Reader) and starts no goroutine.
+// apply; while the shard withholds for an audit, nothing leaves that could depend on a later entry.
+// The package does no I/O, reads no clock, draws no randomness of its own (the raft library draws
+// election jitter from crypto/rand.Reader) and starts no goroutine.
 //
 // Before the first turn of a process comes Former: it forms the group of an empty shard, and
 // refuses a directory that was emptied or rolled back.

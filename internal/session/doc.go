@@ -7,7 +7,7 @@
 //
 // The caller's duties, in order:
 //
-//  1. Step in what happened: Transfer, Resolve, Cancel, Call, Abandon, StepReply, ConnUp, ConnDown.
+//  1. Step in what happened: Transfer, Resolve, Cancel, Call, Audit, Abandon, StepReply, ConnUp, ConnDown.
 //  2. Call Tick every 10 ms.
 //  3. After draining its input, call Flush once and carry out the effects: connect, send in order,
 //     complete the callers, and last of all crash, if told to.
@@ -17,6 +17,7 @@
 //   - A transfer is sent again only with the same id and content, so a retry is applied at most once.
 //   - A transfer ends as unavailable only if every copy of it that was handed to a connection was
 //     surely refused before any log (docs/PROTOCOL.md, section 5).
+//   - An audit ends with a result only if every shard confirmed that it withheld until all did (section 9).
 //   - A queue, a batch, a retry and the set of transfers in flight have a bound.
 //
 // Read first: Engine in engine.go, then flush.go (what is sent where) and reply.go (what comes back).
