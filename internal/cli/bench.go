@@ -111,10 +111,10 @@ func (a *App) runBench(ctx context.Context, p benchArgs) error {
 	if err != nil {
 		return asExit(err)
 	}
+	end := verdictOf(result) // also puts it into the result
 	if err := writeBench(p, result); err != nil {
 		return err
 	}
-	end := verdictOf(result)
 	if err := a.print(result, func(w io.Writer) { a.benchTables(w, result) }); err != nil {
 		return err
 	}
