@@ -45,9 +45,11 @@ func (c *Client) Audit(ctx context.Context) (api.Audit, error) {
 // noCut says why an audit came to nothing, and what to do.
 func (c *Client) noCut(ctx context.Context, r *session.Result) *api.Error {
 	e := c.unavailable(r, phaseAudit)
+	what := "no cut could be had: "
 	if ctx.Err() != nil {
-		e.Message = "the audit was given up before its end: " + e.Message
+		what = "the audit was given up before its end: "
 	}
+	e.Message = what + e.Message
 	if e.Hint == "" {
 		e.Hint = "who leads, who is down: raftbank status"
 	}

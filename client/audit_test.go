@@ -59,7 +59,7 @@ func TestAuditWithoutACut(t *testing.T) {
 	c := n.open(t, Options{})
 	a, err := c.Audit(t.Context())
 	if err != nil || a.OK != nil || a.Error == nil || a.Error.Code != "unavailable" || a.Error.Shard != 2 ||
-		!strings.Contains(a.Error.Message, "no server of C2 answers") {
+		!strings.Contains(a.Error.Message, "no cut could be had: no server of C2 answers") {
 		t.Errorf("%+v %v", a.Error, err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
