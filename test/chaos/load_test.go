@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	workers = 8
+	workers = 20
 	// workPause is how long a worker rests between two operations: the load is for faults to happen under.
 	workPause = 12 * time.Millisecond
 	// groupAccounts is how many accounts of each shard are used at a time, groupSpan for how long at least:
