@@ -28,7 +28,7 @@ chaos:
 # Plants every bug in turn and looks for the first seed that catches it; CI replays what this writes.
 planted:
 	go build -tags planted -o raftbank-planted ./cmd/raftbank
-	./raftbank-planted sim --planted --record internal/sim/testdata/planted.txt
+	./raftbank-planted sim --planted --duration 20s --record internal/sim/testdata/planted.txt
 
 models:
 	models/run.sh

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -104,8 +103,8 @@ func (a *App) runPlanted(ctx context.Context, p simArgs) error {
 	survivors := v.survivors()
 	v.OK = len(survivors) == 0
 	if p.planted.Record != "" {
-		if err := os.WriteFile(p.planted.Record, []byte(plantedFile(p, v)), 0o644); err != nil {
-			return failure(codeInternal, "record the seeds: %v", err)
+		if err := recordPlanted(p.planted.Record, v); err != nil {
+			return err
 		}
 	}
 	if err := a.print(v, func(w io.Writer) { a.plantedTables(w, v) }); err != nil {
@@ -128,7 +127,7 @@ func (a *App) catchPlanted(ctx context.Context, crew *simCrew, p simArgs, bugs [
 		}
 		return err
 	}
-	known, err := readKnownSeeds(p.planted.Replay)
+	known, err := readPlanted(p.planted.Replay)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,15 +13,16 @@ import (
 )
 
 // plantedFile is the file of known catching seeds.
-func plantedFile(p simArgs, v *plantedResult) string {
+func plantedFile(v *plantedResult) string {
 	var b strings.Builder
-	b.WriteString("# Planted bugs, with the first seed that catches each and the checkers that fire at it; and for each checker a bug and\n" +
-		"# a seed that it catches alone. Written by `make planted`, replayed by CI.\n")
-	fmt.Fprintf(&b, "# Each run has %d ms under faults.\n", p.Options.DurationMs)
+	b.WriteString("# Planted bugs, with the first seed that catches each, the number of seeds tried, and the checkers that fire at it; open: the bug\n" +
+		"# has survived so many. Then, for each checker, a seed and a bug that it catches alone. Written by `make planted`, replayed by CI.\n")
 	b.WriteString("# bug\tname\tseed\tseeds tried\tcheckers\n# checker\tname\tseed\tbug\n")
 	for i := range v.Bugs {
 		if g := &v.Bugs[i]; g.Caught {
 			fmt.Fprintf(&b, "bug\t%s\t%d\t%d\t%s\n", g.Name, g.Seed, g.Tried, strings.Join(g.Checkers, ","))
+		} else {
+			fmt.Fprintf(&b, "open\t%s\t0\t%d\n", g.Name, g.Tried)
 		}
 	}
 	for i := range v.Checkers {
@@ -31,20 +33,9 @@ func plantedFile(p simArgs, v *plantedResult) string {
 	return b.String()
 }
 
-// knownSeeds is such a file, read.
-type knownSeeds struct {
-	bugs     map[string]uint64
-	checkers map[string]knownChecker
-}
-
-// knownChecker is a bug and a seed that a checker catches alone.
-type knownChecker struct {
-	bug  string
-	seed uint64
-}
-
-func parseKnownSeeds(text string) (*knownSeeds, error) {
-	k := &knownSeeds{bugs: map[string]uint64{}, checkers: map[string]knownChecker{}}
+// parsePlanted reads such a file.
+func parsePlanted(text string) (*plantedResult, error) {
+	v := &plantedResult{}
 	for n, line := range strings.Split(text, "\n") {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
@@ -57,42 +48,86 @@ func parseKnownSeeds(text string) (*knownSeeds, error) {
 		if err != nil {
 			return nil, fmt.Errorf("line %d: not a seed: %q", n+1, fields[2])
 		}
-		switch fields[0] {
-		case "bug":
-			k.bugs[fields[1]] = seed
-		case "checker":
-			k.checkers[fields[1]] = knownChecker{bug: fields[3], seed: seed}
-		default:
-			return nil, fmt.Errorf("line %d: want bug or checker, not %q", n+1, fields[0])
+		switch {
+		case fields[0] == "checker":
+			v.Checkers = append(v.Checkers, plantedChecker{Check: fields[1], Bug: fields[3], Seed: seed, Caught: true})
+			continue
+		case fields[0] != "open" && (fields[0] != "bug" || len(fields) != 5):
+			return nil, fmt.Errorf("line %d: neither a bug nor a checker: %q", n+1, line)
 		}
+		b := plantedBug{Name: fields[1], Seed: seed, Caught: fields[0] == "bug"}
+		if b.Tried, err = strconv.Atoi(fields[3]); err != nil {
+			return nil, fmt.Errorf("line %d: not a number of seeds: %q", n+1, fields[3])
+		}
+		if b.Caught {
+			b.Checkers = strings.Split(fields[4], ",")
+		}
+		v.Bugs = append(v.Bugs, b)
 	}
-	return k, nil
+	return v, nil
 }
 
-func readKnownSeeds(name string) (*knownSeeds, error) {
+func readPlanted(name string) (*plantedResult, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return nil, usageError("read the known seeds: %v", err)
 	}
-	k, err := parseKnownSeeds(string(text))
+	v, err := parsePlanted(string(text))
 	if err != nil {
 		return nil, usageError("%s: %v", name, err)
 	}
-	return k, nil
+	return v, nil
+}
+
+// recordPlanted writes the file. What is known of bugs that were not planted this time is kept.
+func recordPlanted(name string, v *plantedResult) error {
+	all := &plantedResult{Checkers: v.Checkers}
+	old := &plantedResult{}
+	if _, err := os.Stat(name); err == nil {
+		if old, err = readPlanted(name); err != nil {
+			return err
+		}
+	}
+	if len(all.Checkers) == 0 {
+		all.Checkers = old.Checkers
+	}
+	for _, b := range planted.All() {
+		if g := bugOf(v, b.Name); g != nil {
+			all.Bugs = append(all.Bugs, *g)
+		} else if g := bugOf(old, b.Name); g != nil {
+			all.Bugs = append(all.Bugs, *g)
+		}
+	}
+	if err := os.WriteFile(name, []byte(plantedFile(all)), 0o644); err != nil {
+		return failure(codeInternal, "record the seeds: %v", err)
+	}
+	return nil
+}
+
+func bugOf(v *plantedResult, name string) *plantedBug {
+	i := slices.IndexFunc(v.Bugs, func(b plantedBug) bool { return b.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &v.Bugs[i]
 }
 
 // replayPlanted runs the known seed of each bug. If it catches nothing any more, because the program has changed, a
-// few more are tried.
-func (a *App) replayPlanted(ctx context.Context, crew *simCrew, p simArgs, known *knownSeeds, bugs []planted.Info) ([]plantedBug, error) {
-	out := make([]plantedBug, len(bugs))
-	jobs := make([]sim.Options, len(bugs))
-	for i, b := range bugs {
-		seed, ok := known.bugs[b.Name]
-		if !ok {
-			return nil, usageError("%s knows no seed for %s: run `make planted`", p.planted.Replay, b.Name)
+// few more are tried. A bug that is known to be open is not run.
+func (a *App) replayPlanted(ctx context.Context, crew *simCrew, p simArgs, known *plantedResult, bugs []planted.Info) ([]plantedBug, error) {
+	var out []plantedBug
+	var jobs []sim.Options
+	for _, b := range bugs {
+		k := bugOf(known, b.Name)
+		switch {
+		case k == nil:
+			return nil, usageError("%s says nothing of %s: run `make planted`", p.planted.Replay, b.Name)
+		case !k.Caught:
+			a.notef("%s is open: it has survived %s", b.Name, plural(k.Tried, "seed"))
+			continue
 		}
-		out[i] = plantedBug{Name: b.Name, What: b.What, Model: b.Model, Tried: 1, Checkers: []string{}}
-		jobs[i] = p.plantedJob(b.Name, seed)
+		out = append(out, plantedBug{Name: b.Name, What: b.What, Model: b.Model, Tried: k.Tried, Checkers: []string{}})
+		jobs = append(jobs, p.plantedJob(b.Name, k.Seed))
 	}
 	reports, err := crew.runAll(ctx, jobs)
 	if err != nil {
@@ -103,7 +138,8 @@ func (a *App) replayPlanted(ctx context.Context, crew *simCrew, p simArgs, known
 			continue
 		}
 		a.notef("%s: seed %d does not catch it any more; trying %d more", out[i].Name, jobs[i].Seed, plantedMore)
-		if out[i], err = a.searchOne(ctx, crew, p, bugs[i], jobs[i].Seed+1, plantedMore); err != nil {
+		info, _ := planted.Named(out[i].Name)
+		if out[i], err = a.searchOne(ctx, crew, p, info, jobs[i].Seed+1, plantedMore); err != nil {
 			return nil, err
 		}
 	}
@@ -111,17 +147,18 @@ func (a *App) replayPlanted(ctx context.Context, crew *simCrew, p simArgs, known
 }
 
 // replayCheckers runs for each checker alone the bug and the seed that it is known to catch.
-func (a *App) replayCheckers(ctx context.Context, crew *simCrew, p simArgs, known *knownSeeds) ([]plantedChecker, error) {
+func (a *App) replayCheckers(ctx context.Context, crew *simCrew, p simArgs, known *plantedResult) ([]plantedChecker, error) {
 	out := []plantedChecker{}
 	var jobs []sim.Options
 	for _, c := range sim.Checks() {
-		k, ok := known.checkers[string(c.Name)]
-		if !ok {
+		i := slices.IndexFunc(known.Checkers, func(k plantedChecker) bool { return k.Check == string(c.Name) })
+		if i < 0 {
 			return nil, usageError("%s knows no seed for checker %s: run `make planted`", p.planted.Replay, c.Name)
 		}
-		out = append(out, plantedChecker{Check: string(c.Name), What: c.What, Bug: k.bug, Seed: k.seed})
-		o := p.plantedJob(k.bug, k.seed)
-		o.Checkers = []string{string(c.Name)}
+		k := known.Checkers[i]
+		out = append(out, plantedChecker{Check: k.Check, What: c.What, Bug: k.Bug, Seed: k.Seed})
+		o := p.plantedJob(k.Bug, k.Seed)
+		o.Checkers = []string{k.Check}
 		jobs = append(jobs, o)
 	}
 	reports, err := crew.runAll(ctx, jobs)
