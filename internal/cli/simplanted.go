@@ -47,24 +47,26 @@ func (p *plantedArgs) flags(cmd *cobra.Command) {
 
 // plantedBug is how one planted bug was caught.
 type plantedBug struct {
-	Name      string         `json:"name"`
-	What      string         `json:"what"`
-	Model     string         `json:"model,omitempty"`
-	Caught    bool           `json:"caught"`
-	Tried     int            `json:"tried"`     // seeds until it was caught, or all
-	Seed      uint64         `json:"seed"`      // that caught it
-	Checkers  []string       `json:"checkers"`  // that fired at this seed, in order
-	Violation *sim.Violation `json:"violation"` // the first
-	Repeat    string         `json:"repeat"`
+	Name       string         `json:"name"`
+	What       string         `json:"what"`
+	Model      string         `json:"model,omitempty"`
+	Caught     bool           `json:"caught"`
+	Tried      int            `json:"tried"`       // seeds until it was caught, or all
+	Seed       uint64         `json:"seed"`        // that caught it
+	DurationMs int64          `json:"duration_ms"` // of each run, under faults
+	Checkers   []string       `json:"checkers"`    // that fired at this seed, in order
+	Violation  *sim.Violation `json:"violation"`   // the first
+	Repeat     string         `json:"repeat"`
 }
 
 // plantedChecker is a planted bug that a checker catches when it is the only one that looks.
 type plantedChecker struct {
-	Check  string `json:"check"`
-	What   string `json:"what"`
-	Bug    string `json:"bug"` // empty: none
-	Seed   uint64 `json:"seed"`
-	Caught bool   `json:"caught"`
+	Check      string `json:"check"`
+	What       string `json:"what"`
+	Bug        string `json:"bug"` // empty: none
+	Seed       uint64 `json:"seed"`
+	DurationMs int64  `json:"duration_ms"`
+	Caught     bool   `json:"caught"`
 }
 
 // plantedResult is what sim --planted prints as JSON.
@@ -183,7 +185,7 @@ func (a *App) searchPlanted(ctx context.Context, crew *simCrew, p simArgs, bugs 
 
 // searchOne runs seeds from first on, as many at a time as there are workers, until one catches the bug.
 func (a *App) searchOne(ctx context.Context, crew *simCrew, p simArgs, b planted.Info, first uint64, seeds int) (plantedBug, error) {
-	found := plantedBug{Name: b.Name, What: b.What, Model: b.Model, Checkers: []string{}}
+	found := plantedBug{Name: b.Name, What: b.What, Model: b.Model, DurationMs: p.Options.DurationMs, Checkers: []string{}}
 	for found.Tried < seeds && !found.Caught {
 		jobs := make([]sim.Options, min(len(crew.children), seeds-found.Tried))
 		for i := range jobs {
@@ -265,7 +267,7 @@ func (a *App) checkersAlone(ctx context.Context, crew *simCrew, p simArgs, bugs 
 		job.Options.Checkers = []string{string(c.Name)}
 		b, seed, seeds := firstCaughtBy(bugs, c.Name), p.Seed, p.Seeds
 		if b != nil {
-			seed, seeds = b.Seed, 1
+			seed, seeds, job.Options.DurationMs = b.Seed, 1, b.DurationMs
 		} else if b = meantFor(bugs, c.Name); b == nil {
 			out = append(out, alone)
 			continue
@@ -275,7 +277,7 @@ func (a *App) checkersAlone(ctx context.Context, crew *simCrew, p simArgs, bugs 
 		if err != nil {
 			return nil, err
 		}
-		alone.Bug, alone.Seed, alone.Caught = b.Name, found.Seed, found.Caught
+		alone.Bug, alone.Seed, alone.DurationMs, alone.Caught = b.Name, found.Seed, found.DurationMs, found.Caught
 		out = append(out, alone)
 	}
 	return out, nil

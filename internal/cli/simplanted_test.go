@@ -26,10 +26,10 @@ func TestPlantedNeedsABuildWithTheTag(t *testing.T) {
 func TestKnownSeeds(t *testing.T) {
 	v := &plantedResult{
 		Bugs: []plantedBug{
-			{Name: "early-ack", Caught: true, Seed: 7, Tried: 3, Checkers: []string{"durable", "agreement"}},
-			{Name: "stale-read", Tried: 2000},
+			{Name: "early-ack", Caught: true, Seed: 7, DurationMs: 20_000, Tried: 3, Checkers: []string{"durable", "agreement"}},
+			{Name: "stale-read", DurationMs: 60_000, Tried: 2000},
 		},
-		Checkers: []plantedChecker{{Check: "durable", Bug: "early-ack", Seed: 7, Caught: true}, {Check: "leader"}},
+		Checkers: []plantedChecker{{Check: "durable", Bug: "early-ack", Seed: 7, DurationMs: 20_000, Caught: true}, {Check: "leader"}},
 	}
 	known, err := parsePlanted(plantedFile(v))
 	if err != nil {
@@ -41,7 +41,7 @@ func TestKnownSeeds(t *testing.T) {
 	if !reflect.DeepEqual(known.Checkers, v.Checkers[:1]) {
 		t.Errorf("checkers %+v, want %+v", known.Checkers, v.Checkers[:1])
 	}
-	for _, bad := range []string{"bug\tearly-ack\t7", "bug\tearly-ack\tx\t1\tdurable", "beetle\tearly-ack\t7\t1\tdurable"} {
+	for _, bad := range []string{"bug\tearly-ack\t7", "bug\tearly-ack\tx\t1\t1\tdurable", "bug\tearly-ack\t1\t1\tx\tdurable", "beetle\tearly-ack\t7\t1\t1\tdurable"} {
 		if _, err := parsePlanted(bad); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}

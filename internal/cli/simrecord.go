@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -17,17 +18,17 @@ func plantedFile(v *plantedResult) string {
 	var b strings.Builder
 	b.WriteString("# Planted bugs, with the first seed that catches each, the number of seeds tried, and the checkers that fire at it; open: the bug\n" +
 		"# has survived so many. Then, for each checker, a seed and a bug that it catches alone. Written by `make planted`, replayed by CI.\n")
-	b.WriteString("# bug\tname\tseed\tseeds tried\tcheckers\n# checker\tname\tseed\tbug\n")
+	b.WriteString("# bug\tname\tseed\tms under faults\tseeds tried\tcheckers\n# checker\tname\tseed\tms under faults\tbug\n")
 	for i := range v.Bugs {
 		if g := &v.Bugs[i]; g.Caught {
-			fmt.Fprintf(&b, "bug\t%s\t%d\t%d\t%s\n", g.Name, g.Seed, g.Tried, strings.Join(g.Checkers, ","))
+			fmt.Fprintf(&b, "bug\t%s\t%d\t%d\t%d\t%s\n", g.Name, g.Seed, g.DurationMs, g.Tried, strings.Join(g.Checkers, ","))
 		} else {
-			fmt.Fprintf(&b, "open\t%s\t0\t%d\n", g.Name, g.Tried)
+			fmt.Fprintf(&b, "open\t%s\t0\t%d\t%d\n", g.Name, g.DurationMs, g.Tried)
 		}
 	}
 	for i := range v.Checkers {
 		if c := &v.Checkers[i]; c.Caught {
-			fmt.Fprintf(&b, "checker\t%s\t%d\t%s\n", c.Check, c.Seed, c.Bug)
+			fmt.Fprintf(&b, "checker\t%s\t%d\t%d\t%s\n", c.Check, c.Seed, c.DurationMs, c.Bug)
 		}
 	}
 	return b.String()
@@ -41,26 +42,28 @@ func parsePlanted(text string) (*plantedResult, error) {
 			continue
 		}
 		fields := strings.Split(line, "\t")
-		if len(fields) < 4 {
-			return nil, fmt.Errorf("line %d: %d fields, want at least 4", n+1, len(fields))
+		if len(fields) < 5 {
+			return nil, fmt.Errorf("line %d: %d fields, want at least 5", n+1, len(fields))
 		}
-		seed, err := strconv.ParseUint(fields[2], 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("line %d: not a seed: %q", n+1, fields[2])
+		seed, seedErr := strconv.ParseUint(fields[2], 10, 64)
+		ms, msErr := strconv.ParseInt(fields[3], 10, 64)
+		if err := errors.Join(seedErr, msErr); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n+1, err)
 		}
 		switch {
 		case fields[0] == "checker":
-			v.Checkers = append(v.Checkers, plantedChecker{Check: fields[1], Bug: fields[3], Seed: seed, Caught: true})
+			v.Checkers = append(v.Checkers, plantedChecker{Check: fields[1], Bug: fields[4], Seed: seed, DurationMs: ms, Caught: true})
 			continue
-		case fields[0] != "open" && (fields[0] != "bug" || len(fields) != 5):
+		case fields[0] != "open" && (fields[0] != "bug" || len(fields) != 6):
 			return nil, fmt.Errorf("line %d: neither a bug nor a checker: %q", n+1, line)
 		}
-		b := plantedBug{Name: fields[1], Seed: seed, Caught: fields[0] == "bug"}
-		if b.Tried, err = strconv.Atoi(fields[3]); err != nil {
-			return nil, fmt.Errorf("line %d: not a number of seeds: %q", n+1, fields[3])
+		tried, err := strconv.Atoi(fields[4])
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n+1, err)
 		}
+		b := plantedBug{Name: fields[1], Seed: seed, DurationMs: ms, Tried: tried, Caught: fields[0] == "bug"}
 		if b.Caught {
-			b.Checkers = strings.Split(fields[4], ",")
+			b.Checkers = strings.Split(fields[5], ",")
 		}
 		v.Bugs = append(v.Bugs, b)
 	}
@@ -126,8 +129,10 @@ func (a *App) replayPlanted(ctx context.Context, crew *simCrew, p simArgs, known
 			a.notef("%s is open: it has survived %s", b.Name, plural(k.Tried, "seed"))
 			continue
 		}
-		out = append(out, plantedBug{Name: b.Name, What: b.What, Model: b.Model, Tried: k.Tried, Checkers: []string{}})
-		jobs = append(jobs, p.plantedJob(b.Name, k.Seed))
+		out = append(out, plantedBug{Name: b.Name, What: b.What, Model: b.Model, DurationMs: k.DurationMs, Tried: k.Tried, Checkers: []string{}})
+		job := p.plantedJob(b.Name, k.Seed)
+		job.DurationMs = k.DurationMs
+		jobs = append(jobs, job)
 	}
 	reports, err := crew.runAll(ctx, jobs)
 	if err != nil {
@@ -139,7 +144,9 @@ func (a *App) replayPlanted(ctx context.Context, crew *simCrew, p simArgs, known
 		}
 		a.notef("%s: seed %d does not catch it any more; trying %d more", out[i].Name, jobs[i].Seed, plantedMore)
 		info, _ := planted.Named(out[i].Name)
-		if out[i], err = a.searchOne(ctx, crew, p, info, jobs[i].Seed+1, plantedMore); err != nil {
+		more := p
+		more.Options.DurationMs = jobs[i].DurationMs
+		if out[i], err = a.searchOne(ctx, crew, more, info, jobs[i].Seed+1, plantedMore); err != nil {
 			return nil, err
 		}
 	}
@@ -156,9 +163,9 @@ func (a *App) replayCheckers(ctx context.Context, crew *simCrew, p simArgs, know
 			return nil, usageError("%s knows no seed for checker %s: run `make planted`", p.planted.Replay, c.Name)
 		}
 		k := known.Checkers[i]
-		out = append(out, plantedChecker{Check: k.Check, What: c.What, Bug: k.Bug, Seed: k.Seed})
+		out = append(out, plantedChecker{Check: k.Check, What: c.What, Bug: k.Bug, Seed: k.Seed, DurationMs: k.DurationMs})
 		o := p.plantedJob(k.Bug, k.Seed)
-		o.Checkers = []string{k.Check}
+		o.Checkers, o.DurationMs = []string{k.Check}, k.DurationMs
 		jobs = append(jobs, o)
 	}
 	reports, err := crew.runAll(ctx, jobs)
@@ -171,7 +178,7 @@ func (a *App) replayCheckers(ctx context.Context, crew *simCrew, p simArgs, know
 		}
 		a.notef("checker %s: seed %d of %s does not make it fire any more; trying %d more", out[i].Check, out[i].Seed, out[i].Bug, plantedMore)
 		alone := p
-		alone.Options.Checkers = jobs[i].Checkers
+		alone.Options.Checkers, alone.Options.DurationMs = jobs[i].Checkers, jobs[i].DurationMs
 		info, _ := planted.Named(out[i].Bug)
 		found, err := a.searchOne(ctx, crew, alone, info, out[i].Seed+1, plantedMore)
 		if err != nil {
