@@ -105,33 +105,58 @@ func (k *checker) totalsAreRight(a *auditFact) bool {
 	return true
 }
 
-// cutIsInOrder: the snapshot contains what was known to be committed before the audit began, nothing that was asked for
-// after it ended, and with a transfer also all that was known before that one was asked for.
-func (k *checker) cutIsInOrder(a *auditFact, known map[*content]int64) bool {
-	latest, leftOut := int64(math.MinInt64), int64(math.MaxInt64)
-	var late, early *content
+// bounds of an audit's place in the order: after the last contained transfer was asked for, and before the first
+// that is left out was known to be committed.
+type bounds struct {
+	latest, leftOut int64
+	late, early     *content
+}
+
+func (k *checker) boundsOf(a *auditFact, known map[*content]int64) bounds {
+	b := bounds{latest: math.MinInt64, leftOut: math.MaxInt64}
 	for _, c := range k.w.load.order {
 		if k.contains(a, c) {
-			if c.firstAsk > latest {
-				latest, late = c.firstAsk, c
+			if c.firstAsk > b.latest {
+				b.latest, b.late = c.firstAsk, c
 			}
 			continue
 		}
 		if _, committed := k.commitEpoch(c); !committed {
 			continue
 		}
-		if at, ok := known[c]; ok && at < leftOut {
-			leftOut, early = at, c
+		if at, ok := known[c]; ok && at < b.leftOut {
+			b.leftOut, b.early = at, c
 		}
 	}
+	return b
+}
+
+// orderAudits makes known what audits make known: whatever a snapshot contains is visible to all that begins after the
+// audit's end, or after somebody knew of a transfer that it leaves out. It returns whether that adds anything.
+func (k *checker) orderAudits(known map[*content]int64) (more bool) {
+	for _, a := range k.audits {
+		cut := min(a.end, k.boundsOf(a, known).leftOut)
+		for _, c := range k.w.load.order {
+			if at, ok := known[c]; k.contains(a, c) && (!ok || cut < at) {
+				known[c], more = cut, true
+			}
+		}
+	}
+	return more
+}
+
+// cutIsInOrder: the snapshot contains what was known to be committed before the audit began, nothing that was asked for
+// after it ended, and with a transfer also all that was known before that one was asked for.
+func (k *checker) cutIsInOrder(a *auditFact, known map[*content]int64) bool {
+	b := k.boundsOf(a, known)
 	switch {
-	case latest > a.end:
-		k.w.fail(CheckSnapshot, "%s, audit %d contains %s, which was asked for after it ended", a.by, a.number, late.record.ID)
-	case leftOut < a.start:
-		k.w.fail(CheckSnapshot, "%s, audit %d lacks %s, whose commit was known before it began", a.by, a.number, early.record.ID)
-	case latest > leftOut:
+	case b.latest > a.end:
+		k.w.fail(CheckSnapshot, "%s, audit %d contains %s, which was asked for after it ended", a.by, a.number, b.late.record.ID)
+	case b.leftOut < a.start:
+		k.w.fail(CheckSnapshot, "%s, audit %d lacks %s, whose commit was known before it began", a.by, a.number, b.early.record.ID)
+	case b.latest > b.leftOut:
 		k.w.fail(CheckSnapshot, "%s, audit %d contains %s, but not %s, whose commit was known before that was asked for",
-			a.by, a.number, late.record.ID, early.record.ID)
+			a.by, a.number, b.late.record.ID, b.early.record.ID)
 	default:
 		return true
 	}

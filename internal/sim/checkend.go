@@ -60,8 +60,11 @@ func (k *checker) atEnd() {
 		k.outcomeStands(c)
 	}
 	known := k.knownCommits()
-	k.readsAreRight(known)
+	k.readsAreRight(known, CheckReads)
 	k.auditsAreRight(known)
+	if len(k.audits) > 0 && k.orderAudits(known) {
+		k.readsAreRight(known, CheckSnapshot)
+	}
 	k.sessionsAreRight()
 	k.accountsAreLinear()
 }

@@ -59,18 +59,12 @@ func (l *postedLeg) openAt(r *readFact) bool {
 	return l.voted <= r.point && r.point < l.index && l.postedAt <= r.end
 }
 
-// knownCommits is when a transfer's commit was first known outside the servers: told to somebody, or contained in an
-// audit.
+// knownCommits is when a transfer's commit was first known outside the servers, because somebody was told.
 func (k *checker) knownCommits() map[*content]int64 {
 	known := map[*content]int64{}
 	for _, c := range k.w.load.order {
 		if c.told == txn.DecidedCommitted {
 			known[c] = c.toldAt
-		}
-		for _, a := range k.audits {
-			if at, ok := known[c]; k.contains(a, c) && (!ok || a.end < at) {
-				known[c] = a.end
-			}
 		}
 	}
 	return known
@@ -81,24 +75,24 @@ func (k *checker) knownCommits() map[*content]int64 {
 // shows every transfer that anybody was told to be committed, or that any finished read has shown on either of
 // its accounts, before it began (docs/PROTOCOL.md, section 7).
 //
-// known gets the transfers that reads make known.
-func (k *checker) readsAreRight(known map[*content]int64) {
+// known gets the transfers that reads make known; a violation is that of check.
+func (k *checker) readsAreRight(known map[*content]int64, check Check) {
 	legs := k.postedLegs()
 	for _, r := range k.reads { // by their ends: what a read learns of ended before it began
-		k.looked(CheckReads)
+		k.looked(check)
 		if r.point < r.floor {
-			k.w.fail(CheckReads, "%s read account %d at index %d, though index %d was applied before it began at %d ms",
+			k.w.fail(check, "%s read account %d at index %d, though index %d was applied before it began at %d ms",
 				r.by, r.account, r.point, r.floor, r.start/millisecond)
 			return
 		}
 		if !k.explained(r, legs[r.account], nil) {
-			k.w.fail(CheckReads, "%s read +%s -%s on account %d at index %d: it holds nothing of the kind there, whatever was pending",
+			k.w.fail(check, "%s read +%s -%s on account %d at index %d: it holds nothing of the kind there, whatever was pending",
 				r.by, r.in, r.out, r.account, r.point)
 			return
 		}
 		must := func(c *content) bool { at, ok := known[c]; return ok && at < r.start }
 		if !k.explained(r, legs[r.account], must) {
-			k.w.fail(CheckReads, "%s read +%s -%s on account %d at index %d, %d ms: what was known to be committed before is missing",
+			k.w.fail(check, "%s read +%s -%s on account %d at index %d, %d ms: what was known to be committed before is missing",
 				r.by, r.in, r.out, r.account, r.point, r.start/millisecond)
 			return
 		}
