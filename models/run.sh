@@ -80,6 +80,7 @@ small reach cancel.pml -DPATIENT -DREACH5
 full  reach cancel.pml -DPATIENT -DDISJOINT -DREACH6
 small pass cancel.pml -DPATIENT -DSAMEP -DRESOLVE
 full  pass cancel.pml -DPATIENT -DRESOLVE
+full  pass cancel.pml -DPATIENT -DSAMEP -DRESOLVE -DSTRAY
 small fail cancel.pml -DPATIENT -DRESOLVE -DBUG_ANYTOMB
 small fail cancel.pml -DPATIENT -DRESOLVE -DBUG_SOMESHARDS
 small fail cancel.pml -DPATIENT -DSAMEP -DRESOLVE -DBUG_SOMESHARDS
