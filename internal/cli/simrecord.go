@@ -16,7 +16,7 @@ import (
 // plantedFile is the file of known catching seeds.
 func plantedFile(v *plantedResult) string {
 	var b strings.Builder
-	b.WriteString("# Planted bugs, with the first seed that catches each, the number of seeds tried, and the checkers that fire at it; open: the bug\n" +
+	b.WriteString("# Planted bugs, with a seed that catches each, the number of seeds tried, and the checkers that fire at it; open: the bug\n" +
 		"# has survived so many. Then, for each checker, a seed and a bug that it catches alone. Written by `make planted`, replayed by CI.\n")
 	b.WriteString("# bug\tname\tseed\tms under faults\tseeds tried\tcheckers\n# checker\tname\tseed\tms under faults\tbug\n")
 	for i := range v.Bugs {
