@@ -23,6 +23,7 @@ type clientProc struct {
 	flushDue   bool
 	busy       int   // operations of the workload in flight
 	readsAt    int64 // a slow reader: when it reads again
+	crashPoint int   // of this incarnation, 0: none
 	// Method values, made once: they are planned all the time.
 	doTick, doFlush func()
 }
@@ -47,8 +48,11 @@ func (c *clientProc) start(crashPoint int) {
 	if c.up {
 		return
 	}
+	if c.w.calm {
+		crashPoint = 0
+	}
 	c.generation++
-	c.up = true
+	c.up, c.crashPoint = true, crashPoint
 	c.engine = session.New(session.Options{Topology: c.w.topology, CrashPoint: crashPoint, Trace: c.w.story != nil})
 	c.conns = map[shard.ServerID]*conn{}
 	c.waiting = map[session.OpID]*submission{}

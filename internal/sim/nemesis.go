@@ -119,7 +119,7 @@ func (n *nemesis) disturbClient(f fault) {
 		c.die("by a kill")
 		return
 	case faultSlowReader:
-		c.readsAt = n.w.now + n.rng.between(100*millisecond, 10*second)
+		c.readsAt = n.w.healedBy(n.w.now + n.rng.between(100*millisecond, 10*second))
 		n.w.say(c.name(), "does not read until %d ms", c.readsAt/millisecond)
 		return
 	}

@@ -347,7 +347,7 @@ func (s *server) turn() {
 	s.writing = true
 	delay := s.rng.between(s.w.plan.fsyncUs/4, s.w.plan.fsyncUs)
 	if s.w.now < s.slowSyncUntil {
-		delay = s.rng.between(100*millisecond, 10*second)
+		delay = s.w.healedBy(s.w.now+s.rng.between(100*millisecond, 10*second)) - s.w.now
 	}
 	s.after(delay, s.doPersisted)
 }

@@ -21,6 +21,10 @@ func (l *workload) lastTransfers() {
 	if !c.up || len(shards) < 2 {
 		return
 	}
+	if c.crashPoint != 0 {
+		c.die("so that its successor has no crash point")
+		c.start(0)
+	}
 	for i := range shards {
 		from, left := l.richest(shards[i].Shard)
 		if left.IsZero() {

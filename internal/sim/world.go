@@ -159,6 +159,9 @@ func (w *world) build() {
 	}
 }
 
+// healedBy cuts the end of what a fault has made slow: the liveness phase finds nothing slow any more.
+func (w *world) healedBy(t int64) int64 { return max(w.now, min(t, w.plan.durationUs)) }
+
 // run is the safety phase, then the liveness phase.
 func (w *world) run() {
 	w.after(w.rng.between(200*millisecond, 2*second), w.nemesis.strike)
