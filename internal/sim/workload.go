@@ -378,7 +378,12 @@ func (l *workload) resolveAll() {
 		}
 	}
 	l.open = len(l.pending) + 1
-	l.audit(l.w.clients[0])
+	c := l.w.clients[0]
+	if c.crashPoint != 0 {
+		c.die("so that its successor, which asks, has no crash point")
+		c.start(0)
+	}
+	l.audit(c)
 	l.resolveMore()
 }
 
