@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Check names one checker. Each can be enabled alone.
@@ -86,7 +87,11 @@ func enabledChecks(names []string) (map[Check]bool, error) {
 	}
 	for _, n := range names {
 		if _, ok := on[Check(n)]; !ok {
-			return nil, fmt.Errorf("unknown checker %q", n)
+			var names []string
+			for _, c := range Checks() {
+				names = append(names, string(c.Name))
+			}
+			return nil, fmt.Errorf("unknown checker %q: want some of %s", n, strings.Join(names, ", "))
 		}
 	}
 	return on, nil
