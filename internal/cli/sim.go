@@ -331,6 +331,7 @@ func (a *App) simTables(w io.Writer, v *simResult) {
 	each("check", v.Totals.Checked)
 	row("bank", "elections", int(v.Totals.Elections))
 	row("bank", "starts of servers", int(v.Totals.Starts))
+	row("bank", "checkpoints", int(v.Totals.Checkpoints))
 	row("bank", "log entries", int(v.Totals.Entries))
 	row("bank", "simulated seconds", int(v.Totals.SimulatedMs/1000))
 	for _, m := range v.NeverReached {

@@ -62,6 +62,8 @@ type slot struct {
 	mix uint64
 	// held lists the prepared transfers that touch the account, in vote order.
 	held list
+	// last is the position plus 1 of the newest row that changed the account.
+	last uint64
 }
 
 // Odd constants of the mix, from the digits of pi (Blowfish's P-array, so nobody chose them).
@@ -105,6 +107,9 @@ type accounts struct {
 	equity shard.Account
 	slots  []slot
 	hash   uint64
+	// pages says of every pageSlots slots how they stand to the checkpoints; frozen is the one under way.
+	pages  []pageState
+	frozen *Frozen
 }
 
 // find returns the slot number of a, and whether this shard has it.
@@ -147,6 +152,7 @@ func (x *accounts) open(id shard.ID, r shard.Range, balance uint64) Amount {
 	n := int(r.Len())
 	x.first, x.equity = r.First, id.Equity()
 	x.slots = make([]slot, n+1)
+	x.pages = make([]pageState, pagesOf(n+1))
 	hi, lo := bits.Mul64(uint64(n), balance)
 	sum := Amount{Lo: lo, Hi: hi}
 	for i := range n {
@@ -155,5 +161,8 @@ func (x *accounts) open(id shard.ID, r shard.Range, balance uint64) Amount {
 	}
 	x.slots[n].Account = Account{DebitsPosted: sum, Currency: DefaultCurrency, Equity: true}
 	x.changed(n)
+	for p := range x.pages {
+		x.pages[p] = pageDirty
+	}
 	return sum
 }

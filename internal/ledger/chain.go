@@ -71,3 +71,39 @@ func (c *chain) note(index, state uint64) {
 func (c *chain) kept() []HashPoint {
 	return c.points[max(0, len(c.points)-keptPoints):]
 }
+
+// appendTo encodes CRC 4, chain 32, number of hash points 4, hash points.
+func (c *chain) appendTo(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, c.crc)
+	b = append(b, c.sum[:]...)
+	points := c.kept()
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(points)))
+	for i := range points {
+		b = binary.LittleEndian.AppendUint64(b, points[i].Index)
+		b = binary.LittleEndian.AppendUint64(b, points[i].State)
+		b = append(b, points[i].Chain[:]...)
+	}
+	return b
+}
+
+// decode reads what appendTo wrote, of a state that has applied up to an index.
+func (c *chain) decode(r *reader, applied uint64) {
+	c.crc = r.u32()
+	copy(c.sum[:], r.take(32))
+	n := r.count(pointSize)
+	if n > keptPoints {
+		r.fail("too many hash points")
+		return
+	}
+	last := uint64(0)
+	for range n {
+		p := HashPoint{Index: r.u64(), State: r.u64()}
+		copy(p.Chain[:], r.take(32))
+		if p.Index <= last || p.Index > applied || p.Index%pointEvery != 0 {
+			r.fail("hash points are out of order")
+			return
+		}
+		last = p.Index
+		c.points = append(c.points, p)
+	}
+}

@@ -42,9 +42,7 @@ func Decode(b []byte) (*State, error) {
 	if r.err == nil {
 		s.settleAccounts(r, accounts)
 	}
-	s.chain.crc = r.u32()
-	copy(s.chain.sum[:], r.take(32))
-	s.decodePoints(r)
+	s.chain.decode(r, s.index)
 	if err := r.end(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadState, err)
 	}
@@ -90,25 +88,6 @@ func (s *State) settleAccounts(r *reader, accounts []Account) {
 	}
 }
 
-func (s *State) decodePoints(r *reader) {
-	n := r.count(pointSize)
-	if n > keptPoints {
-		r.fail("too many hash points")
-		return
-	}
-	last := uint64(0)
-	for range n {
-		p := HashPoint{Index: r.u64(), State: r.u64()}
-		copy(p.Chain[:], r.take(32))
-		if p.Index <= last || p.Index > s.index || p.Index%pointEvery != 0 {
-			r.fail("hash points are out of order")
-			return
-		}
-		last = p.Index
-		s.chain.points = append(s.chain.points, p)
-	}
-}
-
 func (row *Row) decode(r *reader) {
 	row.Index, row.Term, row.Item = r.u64(), r.u64(), r.u32()
 	row.TimeNs = int64(r.u64())
@@ -151,10 +130,7 @@ func (s *State) replay(r *reader) {
 		r.fail(fmt.Sprintf("row %d (%s of %s): %s", row.Position, row.Kind, row.Record.ID, why))
 		return
 	}
-	s.history.Append(row)
-	if row.Kind != RowGenesis {
-		s.ids.Put(row.Record.ID, row.Position)
-	}
+	s.writeDown(row)
 }
 
 // replayRow returns what is wrong with a row, "" if nothing.
@@ -174,7 +150,7 @@ func (s *State) replayRow(row *Row) string {
 	default:
 		return "unknown kind"
 	}
-	if _, twice := s.ids.Get(id); twice || id.IsZero() || row.Prev != 0 {
+	if _, twice := s.find(id); twice || id.IsZero() || row.Prev != 0 {
 		return "not the first row of its id"
 	}
 	if row.Kind == RowTombstone {

@@ -47,16 +47,7 @@ func (s *State) Encode() []byte {
 		s.history.Read(i, &r)
 		b = r.appendTo(b)
 	}
-	b = binary.LittleEndian.AppendUint32(b, s.chain.crc)
-	b = append(b, s.chain.sum[:]...)
-	points := s.chain.kept()
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(points)))
-	for i := range points {
-		b = binary.LittleEndian.AppendUint64(b, points[i].Index)
-		b = binary.LittleEndian.AppendUint64(b, points[i].State)
-		b = append(b, points[i].Chain[:]...)
-	}
-	return b
+	return s.chain.appendTo(b)
 }
 
 func appendAmount(b []byte, a Amount) []byte {

@@ -12,13 +12,23 @@ type History interface {
 	Len() uint64
 }
 
-// Index finds the newest row of a transfer id. It is the duplicate check: a miss means that the
-// shard has never seen the id. Called like History.
+// Index finds the row with the outcome of a transfer id. With the prepared set it is the duplicate
+// check: what is in neither was never seen by the shard. Called like History.
+//
+// A transfer in P is not in the index: its row is known to the prepared set, which is part of every
+// checkpoint. So every id is put once, and an index that forgets what was put after a checkpoint
+// forgets nothing that the checkpoint's history holds.
 type Index interface {
-	// Get returns the position of the id's newest row.
+	// Get returns the position of the id's last row.
 	Get(id TransferID) (position uint64, ok bool)
-	// Put notes a newer row of the id.
+	// Put notes the last row of the id.
 	Put(id TransferID, position uint64)
+}
+
+// Warmer is an Index that can fetch ahead what Get will need.
+type Warmer interface {
+	// Warm is told the records whose ids are asked for next.
+	Warm(records []Record)
 }
 
 // chunkRows is how many rows the history in memory allocates at once: it never copies rows to grow. A

@@ -27,7 +27,7 @@ type memoryIndex struct {
 	seed    maphash.Seed
 	history *memoryHistory
 	tables  [indexTables]indexTable
-	// warmed keeps the compiler from dropping the loads of warm.
+	// warmed keeps the compiler from dropping the loads of Warm.
 	warmed uint64
 }
 
@@ -40,9 +40,9 @@ func (x *memoryIndex) find(id TransferID) (hash uint64, t *indexTable) {
 	return hash, &x.tables[hash%indexTables]
 }
 
-// warm touches where the records' ids belong. The loads do not depend on each other, so that their
+// Warm touches where the records' ids belong. The loads do not depend on each other, so that their
 // cache misses overlap, where those of Get would queue behind the work on each transfer.
-func (x *memoryIndex) warm(records []Record) {
+func (x *memoryIndex) Warm(records []Record) {
 	for i := range records {
 		if hash, t := x.find(records[i].ID); len(t.entries) > 0 {
 			x.warmed += t.entries[hash/indexTables&uint64(len(t.entries)-1)].next

@@ -20,7 +20,7 @@ func (s *State) Genesis() *Genesis { return s.genesis }
 
 // Lookup returns what the shard holds for an id; false: nothing, state NONE.
 func (s *State) Lookup(id TransferID) (Outcome, bool) {
-	position, ok := s.ids.Get(id)
+	position, ok := s.find(id)
 	if !ok {
 		return Outcome{}, false
 	}
@@ -112,7 +112,7 @@ func (s *State) Rows(from uint64, n int) []Row {
 
 // RowsOf returns the rows of one transfer, oldest first.
 func (s *State) RowsOf(id TransferID) []Row {
-	position, ok := s.ids.Get(id)
+	position, ok := s.find(id)
 	if !ok {
 		return nil
 	}

@@ -126,8 +126,8 @@ func (s *State) applyCommand(c *Command, results []Result) []Result {
 
 // warm lets an index fetch ahead what the records will ask for.
 func (s *State) warm(records []Record) {
-	if x, ok := s.ids.(*memoryIndex); ok {
-		x.warm(records)
+	if x, ok := s.ids.(Warmer); ok {
+		x.Warm(records)
 	}
 }
 
@@ -157,9 +157,17 @@ func (s *State) applyGenesis(g *Genesis) Result {
 	return s.outcome(&s.row)
 }
 
+// find returns the position of an id's newest row: of its vote while it is in P, else of its outcome.
+func (s *State) find(id TransferID) (uint64, bool) {
+	if at, ok := s.prepared.byID[id]; ok {
+		return s.prepared.nodes[at].position, true
+	}
+	return s.ids.Get(id)
+}
+
 // known reads the newest row of an id into s.row.
 func (s *State) known(id TransferID) (*Row, bool) {
-	position, ok := s.ids.Get(id)
+	position, ok := s.find(id)
 	if !ok {
 		return nil, false
 	}
@@ -171,16 +179,57 @@ func (s *State) known(id TransferID) (*Row, bool) {
 	return &s.row, true
 }
 
-// record completes s.row with where and when, and appends it to history and index.
+// record completes s.row with where and when, and writes it down.
 func (s *State) record() {
 	r := &s.row
 	r.Position, r.Index, r.Term = s.history.Len(), s.index, s.term
 	r.Item, r.TimeNs = s.item, s.timeNs
+	s.writeDown(r)
+}
+
+// writeDown links a row to the previous rows of its accounts and appends it to history and index.
+func (s *State) writeDown(r *Row) {
+	r.PrevDebit, r.PrevCredit = 0, 0
+	if r.moves() {
+		r.PrevDebit = s.link(r.Record.Debit, r.Position)
+		r.PrevCredit = s.link(r.Record.Credit, r.Position)
+	}
 	position := s.history.Append(r)
 	invariant.Check(position == r.Position, "history appends at its end")
-	if r.Kind != RowGenesis {
+	switch {
+	case r.Kind == RowGenesis:
+		for i := range s.accounts.slots {
+			s.accounts.slots[i].last = position + 1
+		}
+	case r.State != Prepared:
 		s.ids.Put(r.Record.ID, position)
 	}
+}
+
+// moves reports whether the row changed a sum of its accounts.
+func (r *Row) moves() bool {
+	switch r.Kind {
+	case RowIntra:
+		return r.State == Committed
+	case RowPrepare:
+		return r.State == Prepared
+	case RowCommit, RowAbort:
+		return true
+	case RowGenesis, RowTombstone:
+	}
+	return false
+}
+
+// link makes a row the newest of an account and returns its previous one, plus 1; 0 if the account is not here.
+func (s *State) link(a shard.Account, position uint64) uint64 {
+	i, ok := s.accounts.find(a)
+	if !ok {
+		return 0
+	}
+	s.accounts.touch(i)
+	prev := s.accounts.slots[i].last
+	s.accounts.slots[i].last = position + 1
+	return prev
 }
 
 // outcome is the answer that a row gives, now and to every retry.

@@ -51,6 +51,8 @@ func (s *State) applyTransfer(r *Record, settled bool) Result {
 	if no.reason != ReasonNone {
 		return s.recordRefusal(&no)
 	}
+	s.accounts.touch(debit)
+	s.accounts.touch(credit)
 	d, c := &s.accounts.slots[debit], &s.accounts.slots[credit]
 	d.DebitsPosted = mustAdd(d.DebitsPosted, r.Amount)
 	c.CreditsPosted = mustAdd(c.CreditsPosted, r.Amount)
@@ -104,6 +106,7 @@ func (s *State) applyPrepare(r *Record, digest *Digest, settled bool) Result {
 // and returns the slot that it changed.
 func (s *State) hold(debit, credit int) int {
 	at := max(debit, credit) // the other is elsewhere
+	s.accounts.touch(at)
 	account, amount := &s.accounts.slots[at], s.row.Record.Amount
 	if debit != elsewhere {
 		account.DebitsPending = mustAdd(account.DebitsPending, amount)
@@ -120,6 +123,7 @@ func (s *State) hold(debit, credit int) int {
 // release takes a transfer out of P and returns the slot that it changed.
 func (s *State) release(at ref, commit bool) int {
 	n := &s.prepared.nodes[at]
+	s.accounts.touch(int(n.slot))
 	account, amount := &s.accounts.slots[n.slot], n.record.Amount
 	if n.debit {
 		if commit || !planted.On(planted.ReservationKept) {

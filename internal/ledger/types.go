@@ -252,6 +252,9 @@ type Row struct {
 	Digest   Digest // prepare, commit, abort, tombstone of one content
 	Wildcard bool   // tombstone of CANCEL: any content
 	Prev     uint64 // position of the id's previous row plus 1; 0: this is its first
+	// PrevDebit and PrevCredit are the positions plus 1 of the previous rows that changed the debit and
+	// the credit account; 0: the row changes no such account of this shard. So a statement is a walk.
+	PrevDebit, PrevCredit uint64
 	// Account and Available explain a refusal.
 	Account   shard.Account
 	Available Amount

@@ -55,6 +55,8 @@ type loop struct {
 	alone   bool // the shard has one replica: nobody can take over at the end
 	// keepAlarm writes an alarm to disk.
 	keepAlarm func(string) error
+	// background makes checkpoints; nil: none.
+	background *background
 
 	idleTicks int // since the last append; markAfterTicks: the log has its mark
 	envelopes []transport.Envelope
@@ -63,7 +65,13 @@ type loop struct {
 // run turns until ctx has ended and leadership is handed over, or something fails. ticks is a
 // ticker's channel: it holds one tick at most, so that after a pause of the process the replica's
 // time goes on where it stood. stopping is called when ctx ends.
-func (l *loop) run(ctx context.Context, ticks <-chan time.Time, stopping func()) error {
+func (l *loop) run(ctx context.Context, ticks <-chan time.Time, stopping func()) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			readFailure(v, &err)
+		}
+		l.background.wait()
+	}()
 	done := ctx.Done()
 	var deadline <-chan time.Time
 	always := make(chan struct{})
@@ -89,6 +97,10 @@ func (l *loop) run(ctx context.Context, ticks <-chan time.Time, stopping func())
 			if err := l.tick(); err != nil {
 				return err
 			}
+		case err := <-l.background.results():
+			if err := l.background.finish(err); err != nil {
+				return err
+			}
 		case <-l.in.ready:
 		case <-work:
 		}
@@ -97,6 +109,9 @@ func (l *loop) run(ctx context.Context, ticks <-chan time.Time, stopping func())
 			if err := l.turn(); err != nil {
 				return err
 			}
+		}
+		if err := l.background.step(); err != nil {
+			return err
 		}
 		if done == nil && !l.machine.HasWork() && (l.alone || !l.machine.IsLeader()) {
 			return nil

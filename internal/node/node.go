@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -42,10 +43,21 @@ type Options struct {
 	// ForceBootstrap forms the group without the servers that do not answer.
 	ForceBootstrap bool
 	Logger         *slog.Logger
+	// Memory bounds what storage holds in memory.
+	Memory Memory
 	// Version of the program, for status.
 	Version string
 	// Ready is called once the port is open, with its address. May be nil.
 	Ready func(addr string)
+}
+
+// Memory bounds what a server's storage holds in memory, whatever the history's length. Zero fields take the defaults.
+type Memory struct {
+	LogBytes       int64 // of the newest log entries, for followers that are a little behind. Default 32 MiB
+	IndexWindow    int   // newest ids, of which up to twice as many are held, 32 bytes each. Default 262,144
+	IndexBytes     int64 // of a memtable of the id index, of which up to four exist, and of its cache. Default 16 MiB
+	HistoryBytes   int64 // of blocks of history that were read. Default 4 MiB
+	CheckpointSize int64 // bytes of log from one checkpoint to the next. Default 64 MiB
 }
 
 // node is one running server.
@@ -55,7 +67,8 @@ type node struct {
 	cluster *shard.Cluster
 	keys    *txn.KeyRing
 	dir     *storage.Dir
-	log     *storage.Log // nil until opened
+	log     *storage.Log   // nil until opened
+	store   *storage.Store // likewise
 	net     *transport.Server
 	front   *front
 }
@@ -85,25 +98,55 @@ func run(ctx context.Context, o Options, fs vfs.FS) error {
 	if alarm != "" {
 		n.o.Logger.Error("the directory keeps an alarm: this server serves nothing", "alarm", alarm)
 	}
-	id := n.dir.Identity()
-	r, err := replica.New(replica.Options{
-		Server: o.Server, Shard: n.cluster.Shard, Incarnation: id.Incarnation, Members: members,
-		Topology: o.Topology, Keys: n.keys, Log: n.log, Version: o.Version,
-		Debug:        n.o.Logger.Enabled(ctx, slog.LevelDebug),
-		MoreCounters: n.counters,
-		Alarm:        alarm,
-	})
+	r, err := n.newReplica(ctx, members, alarm)
 	if err != nil {
 		return err
 	}
 	n.front.open()
 	l := &loop{
 		machine: r, log: n.log, out: n.net, in: n.front.inbox, logger: n.o.Logger, alone: len(n.cluster.Servers) == 1,
-		keepAlarm: n.dir.SetAlarm,
+		keepAlarm: n.dir.SetAlarm, background: newBackground(n.newKeeper(), r),
 	}
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
 	return l.run(ctx, ticker.C, n.net.StopAccepting)
+}
+
+// newReplica restores the applied state of the last checkpoint and puts the replica on it.
+func (n *node) newReplica(ctx context.Context, members []uint64, alarm string) (r *replica.Replica, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			readFailure(v, &err)
+		}
+	}()
+	id := n.dir.Identity()
+	state, err := n.store.State(id.Shard)
+	if err != nil {
+		return nil, err
+	}
+	r, err = replica.New(replica.Options{
+		Server: n.o.Server, Shard: n.cluster.Shard, Incarnation: id.Incarnation, Members: members,
+		Topology: n.o.Topology, Keys: n.keys, Log: n.log, State: state, Version: n.o.Version,
+		Debug:        n.o.Logger.Enabled(ctx, slog.LevelDebug),
+		MoreCounters: n.counters,
+		Alarm:        alarm,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if c := n.store.Last(); c.Index > 0 {
+		n.o.Logger.Info("checkpoint restored", "index", c.Index, "term", c.Term, "rows", c.Rows)
+		r.Checkpointed(c.Index)
+	}
+	return r, nil
+}
+
+// newKeeper returns what makes the checkpoints, at other positions of the log than the other replicas.
+func (n *node) newKeeper() *storage.Keeper {
+	place := slices.IndexFunc(n.cluster.Servers, func(s shard.Server) bool { return s.ID == n.o.Server })
+	return storage.NewKeeper(n.store, n.log, storage.KeeperOptions{
+		EveryBytes: n.o.Memory.CheckpointSize, Place: place, Places: len(n.cluster.Servers),
+	})
 }
 
 // open takes what a server needs before it can talk: key, directory, port.
@@ -225,9 +268,17 @@ func (n *node) join(ctx context.Context) ([]uint64, error) {
 	return formed, n.openLog(formed)
 }
 
+// openLog opens the applied state of the last checkpoint, and the log from there on.
 func (n *node) openLog(members []uint64) (err error) {
 	n.front.notReady(fmt.Sprintf("server %s is reading its log", n.o.Server))
-	n.log, err = n.dir.OpenLog(storage.LogOptions{Voters: members})
+	m := n.o.Memory
+	if n.store, err = n.dir.OpenStore(storage.StoreOptions{
+		Pebble: storage.PebbleOptions{MemTableBytes: m.IndexBytes, CacheBytes: m.IndexBytes},
+		Window: m.IndexWindow, CacheBytes: m.HistoryBytes,
+	}); err != nil {
+		return err
+	}
+	n.log, err = n.dir.OpenLog(storage.LogOptions{Voters: members, Start: n.store.Last(), MemoryBytes: m.LogBytes})
 	return err
 }
 
@@ -242,6 +293,9 @@ func (n *node) close() {
 	var err error
 	if n.log != nil {
 		err = n.log.Close()
+	}
+	if n.store != nil {
+		err = errors.Join(err, n.store.Close())
 	}
 	if n.dir != nil {
 		err = errors.Join(err, n.dir.Close())

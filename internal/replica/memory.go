@@ -73,6 +73,10 @@ func (r *Replica) stepProbe(from shard.ServerID, m *wire.Probe) {
 	}
 	asker := RaftID(m.Server, m.Incarnation)
 	known := r.peers.seen[asker]
+	if first, err := r.options.Log.FirstIndex(); err == nil && first > 1 && r.isMember(asker) {
+		// The log was cut since every member's checkpoint held what was cut.
+		known.index = max(known.index, first-1)
+	}
 	reply := &wire.ProbeReply{
 		Shard: r.options.Shard, Server: r.options.Server, Incarnation: r.options.Incarnation,
 		State: wire.ReplicaInitialised, Term: r.rn.BasicStatus().GetTerm(), LastIndex: last,

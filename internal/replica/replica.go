@@ -62,10 +62,12 @@ type Options struct {
 	Topology    *shard.Topology
 	Keys        *txn.KeyRing
 	Log         Log
-	Limits      Limits
-	Timing      txn.Timing // zero: txn.DefaultTiming
-	Debug       bool       // emit an event for every PREPARE, vote and FINISH
-	Version     string     // of the program, for status
+	// State is what a checkpoint restored; nil: nothing was applied yet.
+	State   *ledger.State
+	Limits  Limits
+	Timing  txn.Timing // zero: txn.DefaultTiming
+	Debug   bool       // emit an event for every PREPARE, vote and FINISH
+	Version string     // of the program, for status
 	// Alarm is the alarm that a former process of this server raised (Output.Alarm), "" for none.
 	Alarm string
 	// MoreCounters returns counters of the caller that status shows beside the replica's; nil: none.
@@ -139,8 +141,10 @@ type Replica struct {
 	withheld withheld
 	collects int // audits being settled
 	peers    peerMemory
-	settling map[uint64]afterSettle
-	deferred int // those of settling that are deferrals
+	// checkpoints says how far those of the members reach.
+	checkpoints checkpoints
+	settling    map[uint64]afterSettle
+	deferred    int // those of settling that are deferrals
 	// guess is the believed leader of each other shard.
 	guess    map[shard.ID]shard.ServerID
 	counters counters
@@ -163,8 +167,8 @@ type counters struct {
 	barriers, voids, withheld                                              uint64
 }
 
-// New returns a replica over a log, with nothing applied: committed entries come out of its first
-// turns. Errors: what raft finds wrong with the log.
+// New returns a replica over a log, with nothing applied but what Options.State holds: committed entries after that
+// come out of its first turns. Errors: what raft finds wrong with the log.
 func New(o Options) (*Replica, error) {
 	if o.Timing == (txn.Timing{}) {
 		o.Timing = txn.DefaultTiming
@@ -175,10 +179,14 @@ func New(o Options) (*Replica, error) {
 		id:       RaftID(o.Server, o.Incarnation),
 		smap:     o.Topology.Map(),
 		alarm:    o.Alarm,
-		state:    ledger.New(o.Shard),
+		state:    o.State,
 		settling: map[uint64]afterSettle{},
 		guess:    map[shard.ID]shard.ServerID{},
 	}
+	if r.state == nil {
+		r.state = ledger.New(o.Shard)
+	}
+	r.checkpoints.init()
 	r.queue.init()
 	r.reads.init()
 	r.answers.init()
@@ -194,11 +202,16 @@ func New(o Options) (*Replica, error) {
 	if r.durable, err = o.Log.LastIndex(); err != nil {
 		return nil, fmt.Errorf("read the log's last index: %w", err)
 	}
+	applied, _ := r.state.Applied()
+	if g := r.state.Genesis(); g != nil {
+		r.checkGenesis(g)
+	}
 	r.rn, err = raft.NewRawNode(&raft.Config{
 		ID:                        r.id,
 		ElectionTick:              ElectionTicks,
 		HeartbeatTick:             HeartbeatTicks,
 		Storage:                   o.Log,
+		Applied:                   applied,
 		MaxSizePerMsg:             1 << 20,
 		MaxCommittedSizePerReady:  8 << 20,
 		MaxInflightMsgs:           256,
@@ -228,6 +241,9 @@ func (r *Replica) Tick() {
 		r.tellAlarm()
 	}
 	r.expireReads()
+	if r.now%checkpointEveryTicks == 0 {
+		r.tellCheckpoint()
+	}
 }
 
 // IsLeader reports whether this replica believes to lead its shard.

@@ -19,6 +19,8 @@ func (r *Replica) StepPeer(from shard.ServerID, m wire.Message) {
 		r.stepProbe(from, m)
 	case *wire.ProbeReply:
 		r.stepProbeReply(from, m)
+	case *wire.Checkpoint:
+		r.stepCheckpoint(from, m)
 	case *wire.InquireRequest:
 		c := call{server: uint32(from), request: m.Request}
 		if r.admit(c, &m.Header) {

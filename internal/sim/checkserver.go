@@ -62,6 +62,7 @@ func supports(state ledger.TransferState, votedYes bool, f ledger.Fact) bool {
 type synced struct {
 	term, vote uint64
 	terms      []uint64 // of the entries, from index 1
+	checkpoint uint64   // index of the last durable checkpoint
 	// open: entries above terms may or may not be there, because a write that replaced them did not end.
 }
 
@@ -96,7 +97,16 @@ func (k *checker) recovered(s *server, hs *raftpb.HardState) {
 		k.w.fail(CheckRecovery, "%s comes back with term %d, vote %x; it had synced term %d, vote %x",
 			s.name(), hs.GetTerm(), hs.GetVote(), y.term, y.vote)
 	}
+	kept := s.store.Last().Index
+	first, _ := s.log.FirstIndex()
+	if kept < y.checkpoint || first > kept+1 {
+		k.w.fail(CheckRecovery, "%s comes back with a checkpoint at %d and a log from %d on; it had a durable one at %d",
+			s.name(), kept, first, y.checkpoint)
+	}
 	for i, want := range y.terms {
+		if uint64(i)+1 < first {
+			continue // cut
+		}
 		if got, err := s.log.Term(uint64(i) + 1); err != nil || got != want {
 			k.w.fail(CheckRecovery, "%s comes back with term %d at index %d (%v); it had synced %d entries, that one of term %d",
 				s.name(), got, i+1, err, len(y.terms), want)

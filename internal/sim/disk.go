@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"raftbank/internal/storage"
 )
 
 // sectorBytes is what a disk writes whole or not at all.
@@ -54,6 +56,7 @@ type disk struct {
 	pending []nameOp
 	dirs    map[string]bool
 	locked  bool
+	table   *storage.MemoryTable // of its process
 
 	// dieAfter counts down with every changing operation; at 0 the process dies. 0: never.
 	dieAfter int
@@ -68,7 +71,8 @@ type disk struct {
 }
 
 func newDisk(rng random) *disk {
-	return &disk{rng: rng, names: map[string]*inode{}, platter: map[string]*inode{}, dirs: map[string]bool{"/": true}}
+	return &disk{rng: rng, names: map[string]*inode{}, platter: map[string]*inode{}, dirs: map[string]bool{"/": true},
+		table: storage.NewMemoryTable()}
 }
 
 // step is called before every operation that changes something.
@@ -81,10 +85,13 @@ func (d *disk) step() {
 	}
 }
 
-// release is what the end of a process does: its lock goes.
+// release is what the end of a process does: its lock goes, and what it had in memory.
 func (d *disk) release() {
 	d.locked, d.dieAfter, d.failSyncs, d.failReadAt, d.failWriteAt = false, 0, 0, 0, 0
 	d.misread, d.misled = false, false
+	if n := d.table.Pending(); n > 0 {
+		d.table.Crash(d.rng.IntN(n + 1))
+	}
 }
 
 // heal ends every fault that is not damage.

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"raftbank/internal/storage"
 )
 
 // wipe empties the disk, as a new one in place of a broken one.
@@ -12,23 +14,30 @@ func (d *disk) wipe() {
 	d.release()
 	d.names, d.platter, d.pending = map[string]*inode{}, map[string]*inode{}, nil
 	d.dirs = map[string]bool{"/": true}
+	d.table = storage.NewMemoryTable()
 }
 
-// copy returns the files as they are, as if all had been synced.
-func (d *disk) copy() map[string][]byte {
+// diskCopy is a copy of a data directory.
+type diskCopy struct {
+	files map[string][]byte
+	table *storage.MemoryTable
+}
+
+// copy returns the files as they are, as if all had been synced. A table is copied as its last flush left it.
+func (d *disk) copy() diskCopy {
 	files := map[string][]byte{}
 	for name, n := range d.names { // order does not show: a map again
 		files[name] = bytes.Clone(n.data)
 	}
-	return files
+	return diskCopy{files, d.table.Flushed()}
 }
 
 // restore puts a copy in place of what is there.
-func (d *disk) restore(files map[string][]byte) {
+func (d *disk) restore(c diskCopy) {
 	dirs := d.dirs
 	d.wipe()
-	d.dirs = dirs
-	for name, data := range files { // order does not show: a map again
+	d.dirs, d.table = dirs, c.table
+	for name, data := range c.files { // order does not show: a map again
 		n := &inode{data: data, durable: int64(len(data))}
 		d.names[name], d.platter[name] = n, n
 	}

@@ -22,7 +22,10 @@ var marks = []string{
 	"session: an audit's number proved nothing",
 	"session: poisoned a transfer at its deadline",
 	"session: settled two contents of one id",
+	"storage: an id in the index was of a row that is not there yet",
+	"storage: cut the log",
 	"storage: refused a damaged log",
+	"storage: removed history behind the checkpoint",
 	"storage: repaired the tail of a log",
 	"txn: a participant asks with poison",
 }

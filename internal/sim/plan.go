@@ -60,6 +60,9 @@ type plan struct {
 	opening                   uint64
 	durationUs                int64
 	segmentBytes              int64
+	checkpointBytes           int64
+	logMemory, historyBytes   int64
+	window                    int
 
 	loss, duplicate, corrupt, reset float64 // per message
 	delayMinUs, delayMaxUs          int64
@@ -98,6 +101,10 @@ func drawPlan(o Options, rng random) plan {
 	}
 	p.delayMaxUs = p.delayMinUs + rng.between(50, 20_000)
 	p.drawFaults(o, rng)
+	p.checkpointBytes = pick(rng, []int64{1 << 10, 8 << 10, 64 << 10, 1 << 20})
+	p.logMemory = pick(rng, []int64{1, 8 << 10, 1 << 20})
+	p.historyBytes = pick(rng, []int64{4 << 10, 16 << 10, 1 << 20})
+	p.window = pick(rng, []int{4, 64, 512})
 	if o.Shards > 0 {
 		p.shards = o.Shards
 	}

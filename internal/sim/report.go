@@ -24,7 +24,8 @@ type Report struct {
 	Events      uint64         `json:"events"`
 	Entries     uint64         `json:"entries"` // applied by a shard for the first time
 	Elections   uint64         `json:"elections"`
-	Starts      uint64         `json:"starts"`     // of server processes
+	Starts      uint64         `json:"starts"` // of server processes
+	Checkpoints uint64         `json:"checkpoints"`
 	Faults      map[string]int `json:"faults"`     // by kind
 	Recoveries  map[string]int `json:"recoveries"` // how processes ended by themselves
 	Outcomes    map[string]int `json:"outcomes"`   // of transfers, as their clients were told
@@ -77,6 +78,7 @@ type Totals struct {
 	Entries     uint64         `json:"entries"`
 	Elections   uint64         `json:"elections"`
 	Starts      uint64         `json:"starts"`
+	Checkpoints uint64         `json:"checkpoints"`
 	Faults      map[string]int `json:"faults"`
 	Recoveries  map[string]int `json:"recoveries"`
 	Outcomes    map[string]int `json:"outcomes"`
@@ -99,6 +101,7 @@ func (t *Totals) Add(r *Report) {
 	t.Entries += r.Entries
 	t.Elections += r.Elections
 	t.Starts += r.Starts
+	t.Checkpoints += r.Checkpoints
 	add(t.Faults, r.Faults)
 	add(t.Recoveries, r.Recoveries)
 	add(t.Outcomes, r.Outcomes)

@@ -56,6 +56,9 @@ type server struct {
 type process struct {
 	dir     *storage.Dir
 	log     *storage.Log
+	store   *storage.Store
+	keeper  *storage.Keeper
+	jobDone *storage.Job    // of a checkpoint, which the loop has yet to hear of
 	former  *replica.Former // nil once the group is joined
 	machine *replica.Replica
 	members []uint64
@@ -99,6 +102,10 @@ func (s *server) after(us int64, do func()) {
 func (s *server) do(f func()) {
 	defer func() {
 		if v := recover(); v != nil {
+			if failure, ok := v.(*storage.ReadError); ok {
+				s.exit(failure.Err)
+				return
+			}
 			signal, ok := v.(crashSignal)
 			if !ok {
 				s.w.fail(CheckPanic, "%s: %v\n%s", s.name(), v, shortStack())
@@ -175,11 +182,6 @@ func (s *server) open() {
 	s.form()
 }
 
-func (s *server) openLog(members []uint64) (err error) {
-	s.log, err = s.dir.OpenLog(storage.LogOptions{SegmentBytes: s.w.plan.segmentBytes, Voters: members})
-	return err
-}
-
 // form carries out what the Former wants, and starts the replica when it is done.
 func (s *server) form() {
 	s.emit(s.former.Sends())
@@ -210,13 +212,27 @@ func (s *server) form() {
 		s.exit(err)
 		return
 	}
+	state, err := s.store.State(s.shard)
+	if err != nil {
+		s.exit(err)
+		return
+	}
 	s.machine, err = replica.New(replica.Options{
 		Server: s.id, Shard: s.shard, Incarnation: s.dir.Identity().Incarnation, Members: s.members,
-		Topology: s.w.topology, Keys: s.w.keys, Log: s.log, Alarm: alarm, Version: "sim", Debug: s.w.story != nil,
+		Topology: s.w.topology, Keys: s.w.keys, Log: s.log, State: state, Alarm: alarm, Version: "sim", Debug: s.w.story != nil,
 	})
 	if err != nil {
 		s.exit(err)
 		return
+	}
+	s.keeper = storage.NewKeeper(s.store, s.log, storage.KeeperOptions{
+		EveryBytes: s.w.plan.checkpointBytes, Place: int(s.id), Places: s.w.plan.replicas,
+	})
+	if c := s.store.Last(); c.Index > 0 {
+		s.w.recovery("restored a checkpoint")
+		s.machine.Checkpointed(c.Index)
+		s.checked = c.Index
+		s.w.check.restored(s)
 	}
 	s.wake()
 }
@@ -270,6 +286,7 @@ func (s *server) loop() {
 			return
 		}
 	}
+	s.kept()
 	for _, in := range inputs {
 		switch {
 		case in.peer != 0:
@@ -282,6 +299,8 @@ func (s *server) loop() {
 	}
 	if s.machine.HasWork() {
 		s.turn()
+	} else {
+		s.keep()
 	}
 }
 
@@ -371,7 +390,8 @@ func (s *server) persisted() {
 		s.stopped()
 		return
 	}
-	if s.machine.HasWork() || len(s.inbox) > 0 || s.tickDue {
+	s.keep()
+	if s.machine != nil && (s.machine.HasWork() || len(s.inbox) > 0 || s.tickDue || s.jobDone != nil) {
 		s.wake()
 	}
 }

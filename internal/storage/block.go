@@ -21,6 +21,9 @@ const (
 	blockMark blockKind = 2
 	// blockSeal ends a segment: the log goes on in the next generation, which is there already.
 	blockSeal blockKind = 3
+	// blockReset says that the log begins anew behind its one entry, of which index and term alone count:
+	// a checkpoint holds what was before.
+	blockReset blockKind = 4
 )
 
 const (
@@ -72,7 +75,7 @@ func decodeBlock(raw []byte, seed uint32, generation uint64) (m blockMeta, paylo
 		return blockMeta{}, nil, false
 	}
 	kind := le.Uint32(raw[36:])
-	if kind < uint32(blockData) || kind > uint32(blockSeal) {
+	if kind < uint32(blockData) || kind > uint32(blockReset) {
 		return blockMeta{}, nil, false
 	}
 	m = blockMeta{kind: blockKind(kind), generation: generation, number: le.Uint64(raw[16:]), syncedEnd: int64(le.Uint64(raw[24:]))}

@@ -1,9 +1,9 @@
 // Package storage keeps what a server promised: the identity of its data directory, the founding
-// members of its group, the bank's key file, and the raft log.
+// members of its group, the bank's key file, the raft log, and the applied state.
 //
 // Everything goes through pebble's vfs.FS, so that the simulator can put a faulty disk below it.
-// The package owns no goroutine and no lock: a Dir and its Log belong to the one goroutine that
-// owns the replica.
+// The package owns no goroutine (pebble has its own) and no lock: a Dir, its Log and its Store belong to the one goroutine
+// that owns the replica, but for Job.Run.
 //
 // # Invariants
 //
@@ -30,12 +30,12 @@
 // block (Log.Mark), which closes that hole. A full segment ends with a seal block, so that a missing
 // next segment is noticed.
 //
-// # What comes later
+// # Applied state
 //
-// Checkpoints will cut the log's beginning, and recycle its segments: a segment's generation is part
-// of every block, so the bytes of an earlier use never count. FirstIndex is 1 until then, and the entries are
-// held in memory. Configuration changes are not read back from the log: LogOptions.Voters is
-// the configuration.
+// Store keeps the ledger's history, id index and checkpoints; a checkpoint's steps and their order stand at
+// Store. Keeper makes checkpoints between the turns of a loop and cuts the log behind them. A log is opened at the
+// store's checkpoint, and read from the segment that it names. Configuration changes are not read back from the
+// log: LogOptions.Voters is the configuration.
 //
-// Read first: OpenDir in dir.go, then Log.Append in log.go, then scanLog in recover.go.
+// Read first: OpenDir in dir.go, then Log.Append in log.go, then scanLog in recover.go; Store in store.go.
 package storage

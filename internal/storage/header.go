@@ -28,6 +28,7 @@ const (
 	membersMagic  fileMagic = "RBANKMEM"
 	segmentMagic  fileMagic = "RBANKLOG"
 	alarmMagic    fileMagic = "RBANKALM"
+	historyMagic  fileMagic = "RBANKHIS"
 )
 
 const (

@@ -13,6 +13,13 @@ import (
 // DefaultSegmentBytes is the size of a log segment if LogOptions names none.
 const DefaultSegmentBytes = 8 << 20
 
+// DefaultLogMemory is how many bytes of entries are kept in memory if LogOptions does not say. Followers that are further
+// behind are served from the segments.
+const DefaultLogMemory = 32 << 20
+
+// maxPool is how many segments that were cut are kept to be used again.
+const maxPool = 2
+
 // maxKeptBuffer is the largest write buffer that is kept from one append to the next, in bytes.
 const maxKeptBuffer = 2 << 20
 
@@ -24,6 +31,11 @@ type LogOptions struct {
 	// Voters are the raft ids of the group, returned by InitialState. It may be empty for a log
 	// that is only read.
 	Voters []uint64
+	// Start is the checkpoint from which the applied state is restored; the zero value says that all entries
+	// are needed.
+	Start Checkpoint
+	// MemoryBytes is about how much of the entries' data Trim leaves in memory; 0 means DefaultLogMemory.
+	MemoryBytes int64
 }
 
 // Validate says whether the options are in range.
@@ -34,8 +46,8 @@ func (o LogOptions) Validate() error {
 	return nil
 }
 
-// Log is the raft log of one replica: entries in memory, blocks on disk. It implements
-// raft.Storage. It belongs to one goroutine.
+// Log is the raft log of one replica: blocks on disk, the newest entries in memory. It implements
+// raft.Storage. It belongs to one goroutine. A read of old entries that fails panics with a *ReadError.
 type Log struct {
 	dir          *Dir
 	segmentBytes int64
@@ -53,12 +65,22 @@ type Log struct {
 	// pending says that hs has not been written: a HardState without entries that needs no sync
 	// waits for the next block, so that a block is never followed by another without a sync between.
 	pending bool
-	entries []*raftpb.Entry // entries[i] has index i+1
+	// dummy is the entry before the first that the log still has; only its index and term are known.
+	dummy, dummyTerm uint64
+	// entries are in memory: entries[i] has index base+1+i, and base is at least dummy.
+	base, baseTerm uint64
+	entries        []*raftpb.Entry
+	bytes          int64 // of the data of entries
+	memoryBytes    int64
+	segments       []segmentContent // on disk, ascending; the last is the current one
+	old            *oldEntries
+	pool           []string // files of segments that were cut
 
-	written Written
-	buf     []byte
-	failed  error // the first failed write or sync
-	closed  bool
+	written  Written
+	appended uint64 // bytes of blocks
+	buf      []byte
+	failed   error // the first failed write or sync
+	closed   bool
 }
 
 // OpenLog reads the log, repairs a torn tail, and makes what it read durable. In a new directory
@@ -80,27 +102,114 @@ func (d *Dir) OpenLog(o LogOptions) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	images := make([]segmentImage, len(gens))
-	for i, g := range gens {
-		images[i] = segmentImage{name: d.file(segmentName(g)), generation: g, read: func() ([]byte, error) { return d.readSegment(g) }}
-	}
-	s, err := scanLog(images, d.id.seed())
+	s, skip, err := d.scan(gens, logStart{index: o.Start.Index, term: o.Start.Term, generation: max(1, o.Start.Generation)})
 	if err != nil {
 		return nil, err
 	}
-	if err := d.repair(s.repairs, gens); err != nil {
+	if err := d.repair(s.repairs, gens[skip:]); err != nil {
 		return nil, err
 	}
-	seg, err := d.openSegment(gens[s.endImage], s.capacity)
+	seg, err := d.openSegment(gens[skip+s.endImage], s.capacity)
 	if err != nil {
 		return nil, err
 	}
 	d.logOpen = true
-	return &Log{
+	l := &Log{
 		dir: d, segmentBytes: size, voters: slices.Clone(o.Voters), seed: d.id.seed(),
 		segment: seg, spare: s.spare >= size, off: s.end, syncedEnd: s.end, next: s.next, lastKind: s.lastKind,
-		hs: s.hs, entries: s.entries,
-	}, nil
+		hs: s.hs, memoryBytes: o.MemoryBytes,
+	}
+	if l.memoryBytes == 0 {
+		l.memoryBytes = DefaultLogMemory
+	}
+	if err := l.takeScan(s, gens[:skip]); err != nil {
+		return nil, errors.Join(err, seg.file.Close())
+	}
+	return l, nil
+}
+
+// scan reads the segments from the checkpoint's on. It returns how many before that were not read.
+func (d *Dir) scan(gens []uint64, start logStart) (s *scanner, skip int, err error) {
+	// A log that was begun anew has given up the checkpoint's segment. Whether what is there reaches back to the
+	// checkpoint is checked in any case.
+	start.generation = max(start.generation, gens[0])
+	if start.index == 0 {
+		start.generation = 1
+	}
+	for skip < len(gens) && gens[skip] < start.generation {
+		skip++
+	}
+	if skip == len(gens) {
+		return nil, 0, damagedFile(segmentName(start.generation), "is missing, though the checkpoint relies on it")
+	}
+	images := make([]segmentImage, len(gens)-skip)
+	for i, g := range gens[skip:] {
+		images[i] = segmentImage{name: d.file(segmentName(g)), generation: g, read: func() ([]byte, error) { return d.readSegment(g) }}
+	}
+	s, err = scanLogFrom(images, d.id.seed(), start)
+	if errors.Is(err, errNoState) && gens[0] == 1 {
+		// An earlier version wrote the segment.
+		start.generation = 1
+		return d.scan(gens, start)
+	}
+	return s, skip, err
+}
+
+// takeScan takes over the entries that were read. earlier are the generations that were not.
+func (l *Log) takeScan(s *scanner, earlier []uint64) error {
+	for i, g := range earlier {
+		if i > 0 && g != earlier[i-1]+1 {
+			l.segments = nil // what lies before a gap was being cut
+		}
+		l.segments = append(l.segments, segmentContent{generation: g})
+	}
+	if n := len(earlier); n > 0 && earlier[n-1]+1 != s.start.generation {
+		l.segments = nil
+	}
+	for _, c := range s.segments {
+		c.known = true
+		l.segments = append(l.segments, c)
+	}
+	for k := 0; l.segments[0].generation > 1 && l.dummy == 0 && k < len(l.segments); k++ {
+		// The first entry stands for what was cut: its term is known, what comes before it is not.
+		c, err := l.content(k)
+		if err != nil {
+			return err
+		}
+		l.dummy, l.dummyTerm = c.first, c.term
+	}
+	start := s.start
+	switch {
+	case !s.joined || s.last() < start.index:
+		return l.Reset(start.index, start.term)
+	case s.reset:
+		l.dummy, l.dummyTerm = s.base, s.resetTerm
+		l.base, l.baseTerm = s.base, s.resetTerm
+	case s.base == 0:
+	case s.base == start.index:
+		l.base, l.baseTerm = start.index, start.term
+		l.dummy, l.dummyTerm = l.base, l.baseTerm
+	default:
+		l.base, l.baseTerm = s.base+1, s.entries[0].GetTerm()
+		s.entries = s.entries[1:]
+	}
+	l.entries = s.entries
+	for _, e := range l.entries {
+		l.bytes += int64(len(e.GetData()))
+	}
+	l.hs.atLeast(start)
+	if s.reset {
+		return l.Cut(l.dummy)
+	}
+	return nil
+}
+
+// atLeast raises what the log says to what a checkpoint knows.
+func (h *hardState) atLeast(start logStart) {
+	h.commit = max(h.commit, start.index)
+	if h.term < start.term {
+		*h = hardState{term: start.term, commit: h.commit}
+	}
 }
 
 // segmentsToOpen lists the segments; it creates the first in a directory that never had one.
@@ -167,7 +276,7 @@ func (l *Log) Append(hs *raftpb.HardState, entries []*raftpb.Entry, sync bool) e
 	if hs != nil {
 		state = hardStateOf(hs)
 	}
-	if err := checkStep(l.hs, uint64(len(l.entries)), state, entries); err != nil {
+	if err := checkStep(l.hs, l.last(), state, entries); err != nil {
 		panic(fmt.Sprintf("storage: append to %s: %v", l.segment.name, err))
 	}
 	changed := l.pending || state != l.hs
@@ -186,8 +295,30 @@ func (l *Log) Append(hs *raftpb.HardState, entries []*raftpb.Entry, sync bool) e
 		return err
 	}
 	l.hs, l.pending = state, false
-	l.entries = withEntries(l.entries, entries)
+	l.keep(entries)
 	return nil
+}
+
+func (l *Log) last() uint64 { return l.base + uint64(len(l.entries)) }
+
+// keep takes entries that were written into memory.
+func (l *Log) keep(entries []*raftpb.Entry) {
+	if len(entries) == 0 {
+		return
+	}
+	first := entries[0].GetIndex()
+	if first <= l.base {
+		// Only entries that are applied leave memory, and those are never replaced.
+		panic(fmt.Sprintf("storage: entry %d replaces one that was trimmed up to %d", first, l.base))
+	}
+	for _, e := range l.entries[min(first-l.base-1, uint64(len(l.entries))):] {
+		l.bytes -= int64(len(e.GetData()))
+	}
+	for _, e := range entries {
+		l.bytes += int64(len(e.GetData()))
+	}
+	l.entries = entriesFrom(l.base, l.entries, entries)
+	l.segments[len(l.segments)-1].note(entries[0])
 }
 
 // Mark writes and syncs a mark block if the last block is not one, or if a HardState waits to be
@@ -241,8 +372,13 @@ func (l *Log) Written() Written { return l.written }
 
 // newSegment makes a segment and counts it: it is filled and synced, then its directory.
 func (l *Log) newSegment(generation uint64, size int64) (*segment, error) {
-	l.written.Bytes += uint64(size)
 	l.written.Syncs += 2
+	if n := len(l.pool); n > 0 && size == l.segmentBytes {
+		name := l.pool[n-1]
+		l.pool = l.pool[:n-1]
+		return l.dir.reuseSegment(name, generation, size)
+	}
+	l.written.Bytes += uint64(size)
 	return l.dir.createSegment(generation, size)
 }
 
@@ -290,9 +426,13 @@ func (l *Log) write(kind blockKind, hs *hardState, entries []*raftpb.Entry, sync
 	}
 	space := blockSpace(len(b) - blockHeaderSize)
 	if l.off+space+blockAlign > l.segment.capacity {
-		if err := l.rollover(space); err != nil {
+		if err := l.rollover(space + hardStateSpace); err != nil {
 			return err
 		}
+	}
+	if hs == nil && l.off == segmentHeaderSize {
+		// The first block of a segment carries the HardState: earlier segments may be cut.
+		return l.write(kind, &l.hs, entries, sync)
 	}
 	return l.put(b, kind, sync)
 }
@@ -304,6 +444,7 @@ func (l *Log) put(b []byte, kind blockKind, sync bool) error {
 		return l.fail("write", err)
 	}
 	l.written.Bytes += uint64(len(b))
+	l.appended += uint64(len(b))
 	l.off += blockSpace(len(b) - blockHeaderSize)
 	l.next++
 	l.lastKind = kind
@@ -346,6 +487,8 @@ func (l *Log) rollover(space int64) error {
 	}
 	l.segment, l.spare = next, false
 	l.off, l.syncedEnd = segmentHeaderSize, segmentHeaderSize
+	l.segments[len(l.segments)-1].known = true
+	l.segments = append(l.segments, segmentContent{generation: generation, known: true})
 	return nil
 }
 

@@ -22,16 +22,25 @@ func (l *Log) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 	return &raftpb.HardState{Term: new(l.hs.term), Vote: new(l.hs.vote), Commit: new(l.hs.commit)}, conf, nil
 }
 
-// Entries returns the entries from lo up to but without hi, at least one and else about maxSize bytes. The
-// slice is the caller's; the entries are not to be changed. It implements raft.Storage.
+// Entries returns the entries from lo up to but without hi: at least one, else about maxSize bytes, and fewer where old
+// entries lie in another segment. The slice is the caller's; the entries are not to be changed. It implements
+// raft.Storage.
 func (l *Log) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
-	if lo == 0 {
+	if lo <= l.dummy {
 		return nil, raft.ErrCompacted
 	}
-	if hi > uint64(len(l.entries))+1 || lo > hi {
+	if hi > l.last()+1 || lo > hi {
 		return nil, raft.ErrUnavailable
 	}
-	out := l.entries[lo-1 : hi-1 : hi-1]
+	var out []*raftpb.Entry
+	if lo > l.base {
+		out = l.entries[lo-l.base-1 : hi-l.base-1 : hi-l.base-1]
+	} else if lo < hi {
+		var err error
+		if out, err = l.oldRange(lo, hi); err != nil {
+			return nil, err
+		}
+	}
 	var size uint64
 	for i, e := range out {
 		size += uint64(len(e.GetData())) + entryOverhead
@@ -42,25 +51,35 @@ func (l *Log) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 	return out, nil
 }
 
-// Term returns the term of entry i; that of entry 0, before the first, is 0. It implements raft.Storage.
+// Term returns the term of entry i, also of the one before FirstIndex. It implements raft.Storage.
 func (l *Log) Term(i uint64) (uint64, error) {
-	if i == 0 {
-		return 0, nil
-	}
-	if i > uint64(len(l.entries)) {
+	switch {
+	case i == l.dummy:
+		return l.dummyTerm, nil
+	case i < l.dummy:
+		return 0, raft.ErrCompacted
+	case i > l.last():
 		return 0, raft.ErrUnavailable
+	case i > l.base:
+		return l.entries[i-l.base-1].GetTerm(), nil
+	case i == l.base:
+		return l.baseTerm, nil
 	}
-	return l.entries[i-1].GetTerm(), nil
+	old, err := l.oldRange(i, i+1)
+	if err != nil {
+		return 0, err
+	}
+	return old[0].GetTerm(), nil
 }
 
-// FirstIndex returns 1: nothing is cut from the log yet. It implements raft.Storage.
-func (l *Log) FirstIndex() (uint64, error) { return 1, nil }
+// FirstIndex returns the index of the first entry that the log still has. It implements raft.Storage.
+func (l *Log) FirstIndex() (uint64, error) { return l.dummy + 1, nil }
 
 // LastIndex returns the index of the last entry, 0 if there is none. It implements raft.Storage.
-func (l *Log) LastIndex() (uint64, error) { return uint64(len(l.entries)), nil }
+func (l *Log) LastIndex() (uint64, error) { return l.last(), nil }
 
-// Snapshot always says that there is none: the log holds every entry from the first, so no follower
-// needs one. It implements raft.Storage.
+// Snapshot always says that there is none: the log is cut only where no member needs it any more. It implements
+// raft.Storage.
 func (l *Log) Snapshot() (*raftpb.Snapshot, error) {
 	return nil, raft.ErrSnapshotTemporarilyUnavailable
 }

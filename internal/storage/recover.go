@@ -2,7 +2,9 @@ package storage
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"math"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -24,14 +26,28 @@ type repair struct {
 	data   []byte
 }
 
+// logStart is a checkpoint as recovery sees it: entries up to index need not be there, and those after it are in
+// the segments from generation on. The zero value says that the log begins with entry 1.
+type logStart struct {
+	index, term, generation uint64
+}
+
 // scanner reads blocks in order. It keeps what the log holds up to the last block.
 type scanner struct {
 	seed     uint32
 	next     uint64 // number of the block that must come
 	lastKind blockKind
 	hs       hardState
-	entries  []*raftpb.Entry
+	base     uint64           // index of the entry before the first of entries
+	entries  []*raftpb.Entry  // without a gap
+	segments []segmentContent // of the images read
 	repairs  []repair
+	// start is from where the log must be complete; joined says that an entry was read.
+	start  logStart
+	joined bool
+	// reset says that a block reset the log: what is before base is gone, and resetTerm is the term of base.
+	reset     bool
+	resetTerm uint64
 
 	ended    bool // a position without the next block was found
 	endImage int
@@ -44,10 +60,18 @@ type scanner struct {
 // scanLog reads a whole log. It writes nothing: the result says what to repair.
 // Errors: ErrDamaged, and those of reading.
 func scanLog(images []segmentImage, seed uint32) (*scanner, error) {
-	s := &scanner{seed: seed, next: 1}
+	return scanLogFrom(images, seed, logStart{generation: 1})
+}
+
+// errNoState says that a log cannot be read from a segment on, since that does not begin with the HardState.
+var errNoState = errors.New("segment begins without a HardState")
+
+// scanLogFrom is scanLog for a log whose first image is the segment that a checkpoint names.
+func scanLogFrom(images []segmentImage, seed uint32, start logStart) (*scanner, error) {
+	s := &scanner{seed: seed, next: 1, start: start, joined: start.index == 0}
 	for i, img := range images {
-		if img.generation != uint64(i)+1 {
-			return nil, damagedFile(segmentName(uint64(i)+1), fmt.Sprintf("is missing, though %s is there", img.name))
+		if want := start.generation + uint64(i); img.generation != want {
+			return nil, damagedFile(segmentName(want), fmt.Sprintf("is missing, though %s is there", img.name))
 		}
 		raw, err := img.read()
 		if err != nil {
@@ -66,14 +90,30 @@ func scanLog(images []segmentImage, seed uint32) (*scanner, error) {
 		last := images[len(images)-1]
 		return nil, damagedFile(segmentName(last.generation+1), fmt.Sprintf("is missing, though %s says that the log goes on there", last.name))
 	}
+	if s.joined && s.base > start.index {
+		return nil, damagedFile(images[0].name, fmt.Sprintf(
+			"begins with entry %d, but the checkpoint ends with entry %d", s.base+1, start.index))
+	}
 	return s, nil
+}
+
+// last returns the index of the last entry; before the first was read, the largest there is.
+func (s *scanner) last() uint64 {
+	if !s.joined {
+		return math.MaxUint64 - 1
+	}
+	return s.base + uint64(len(s.entries))
 }
 
 // segment reads the blocks of one segment, up to its seal or to the end of the log.
 func (s *scanner) segment(image int, img segmentImage, raw []byte) error {
 	off, proven := int64(segmentHeaderSize), int64(segmentHeaderSize)
+	s.segments = append(s.segments, segmentContent{generation: img.generation})
 	for off < int64(len(raw)) {
 		m, payload, ok := decodeBlock(raw[off:], s.seed, img.generation)
+		if ok && image == 0 && off == segmentHeaderSize && s.start.index > 0 {
+			s.next = m.number // earlier segments may be gone
+		}
 		if !ok || m.number != s.next {
 			break
 		}
@@ -101,6 +141,9 @@ func (s *scanner) segment(image int, img segmentImage, raw []byte) error {
 // apply takes in one block.
 func (s *scanner) apply(name string, off int64, m blockMeta, payload []byte) error {
 	hs, entries, err := decodePayload(bytes.Clone(payload))
+	if hs == nil && off == segmentHeaderSize && s.start.generation > 1 && len(s.segments) == 1 {
+		return errNoState
+	}
 	if err == nil && (m.syncedEnd < segmentHeaderSize || m.syncedEnd > off) {
 		err = fmt.Errorf("%w: impossible end of the synced part %d", errPayload, m.syncedEnd)
 	}
@@ -108,8 +151,12 @@ func (s *scanner) apply(name string, off int64, m blockMeta, payload []byte) err
 	if hs != nil {
 		state = *hs
 	}
+	if err == nil && m.kind == blockReset {
+		err = s.resetTo(entries)
+		entries = nil
+	}
 	if err == nil {
-		err = checkStep(s.hs, uint64(len(s.entries)), state, entries)
+		err = checkStep(s.hs, s.last(), state, entries)
 	}
 	if err != nil {
 		return &describedError{kind: ErrDamaged, text: fmt.Sprintf(
@@ -117,7 +164,27 @@ func (s *scanner) apply(name string, off int64, m blockMeta, payload []byte) err
 	}
 	s.hs, s.lastKind = state, m.kind
 	s.next++
-	s.entries = withEntries(s.entries, entries)
+	if len(entries) == 0 {
+		return nil
+	}
+	s.segments[len(s.segments)-1].note(entries[0])
+	if first := entries[0].GetIndex(); !s.joined || first <= s.base {
+		s.joined, s.base, s.entries = true, first-1, nil
+	}
+	s.entries = entriesFrom(s.base, s.entries, entries)
+	return nil
+}
+
+// resetTo takes in a block that lets the log begin anew.
+func (s *scanner) resetTo(entries []*raftpb.Entry) error {
+	if len(entries) != 1 || entries[0].GetIndex() == 0 {
+		return fmt.Errorf("%w: a log begins anew behind one entry, not %d", errPayload, len(entries))
+	}
+	s.base, s.entries, s.joined, s.reset = entries[0].GetIndex(), nil, true, true
+	s.resetTerm = entries[0].GetTerm()
+	last := &s.segments[len(s.segments)-1]
+	*last = segmentContent{generation: last.generation}
+	last.note(entries[0])
 	return nil
 }
 
@@ -175,11 +242,14 @@ func (s *scanner) addRepair(image int, raw []byte, proven, end int64) {
 
 // withEntries returns log with entries in place of whatever stood at their indexes and behind. It
 // never writes to an array that an earlier slice of log can see.
-func withEntries(log, entries []*raftpb.Entry) []*raftpb.Entry {
+func withEntries(log, entries []*raftpb.Entry) []*raftpb.Entry { return entriesFrom(0, log, entries) }
+
+// entriesFrom is withEntries for a log whose first entry comes after base.
+func entriesFrom(base uint64, log, entries []*raftpb.Entry) []*raftpb.Entry {
 	if len(entries) == 0 {
 		return log
 	}
-	keep := int(entries[0].GetIndex() - 1)
+	keep := int(entries[0].GetIndex() - base - 1)
 	if keep < len(log) {
 		log = log[:keep:keep]
 	}

@@ -86,6 +86,21 @@ func (m *Raft) decode(r *reader) {
 }
 
 // Type implements Message.
+func (*Checkpoint) Type() Type { return TypeCheckpoint }
+
+// AppendTo implements Message.
+func (m *Checkpoint) AppendTo(b []byte) []byte {
+	b = appendU32(b, uint32(m.Shard))
+	b = appendU64(b, m.From)
+	return appendU64(b, m.Index)
+}
+
+func (m *Checkpoint) decode(r *reader) {
+	m.Shard = shard.ID(r.u32())
+	m.From, m.Index = r.u64(), r.u64()
+}
+
+// Type implements Message.
 func (*Probe) Type() Type { return TypeProbe }
 
 // AppendTo implements Message.

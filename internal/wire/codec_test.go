@@ -23,7 +23,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite testdata/golden.txt (a change
 
 // allTypes are the types of every message, in the order of their numbers.
 var allTypes = []Type{
-	TypeHello, TypeHelloReply, TypeRaft, TypeProbe, TypeProbeReply, TypeProof,
+	TypeHello, TypeHelloReply, TypeRaft, TypeProbe, TypeProbeReply, TypeProof, TypeCheckpoint,
 	TypeTransfer, TypePrepare, TypeFinish, TypeInquire, TypeStatus, TypeCancel, TypeBalance, TypeAdmin, TypeReply,
 	TypeAudit,
 }
@@ -36,6 +36,7 @@ func TestRoundTrip(t *testing.T) {
 		TypeRaft:       draw[Raft],
 		TypeProbe:      draw[Probe],
 		TypeProbeReply: draw[ProbeReply],
+		TypeCheckpoint: draw[Checkpoint],
 		TypeTransfer:   draw[TransferRequest],
 		TypePrepare:    draw[PrepareRequest],
 		TypeFinish:     draw[FinishRequest],

@@ -153,6 +153,8 @@ func empty(typ Type) decoder {
 		return &Probe{}
 	case TypeProbeReply:
 		return &ProbeReply{}
+	case TypeCheckpoint:
+		return &Checkpoint{}
 	case TypeTransfer:
 		return &TransferRequest{}
 	case TypePrepare:
@@ -192,6 +194,8 @@ func (t Type) String() string {
 		return "probe"
 	case TypeProbeReply:
 		return "probe-reply"
+	case TypeCheckpoint:
+		return "checkpoint"
 	case TypeTransfer:
 		return "transfer"
 	case TypePrepare:

@@ -26,6 +26,7 @@ const (
 	TypeProbe      Type = 4
 	TypeProbeReply Type = 5
 	TypeProof      Type = 6
+	TypeCheckpoint Type = 7
 	TypeTransfer   Type = 16
 	TypePrepare    Type = 17
 	TypeFinish     Type = 18
@@ -106,6 +107,14 @@ type Probe struct {
 	State       ReplicaState
 	Term        uint64 // of the asker's HardState
 	LastIndex   uint64 // of the asker's log
+}
+
+// Checkpoint tells the other replicas of a shard up to which entry the sender's checkpoint reaches: it will
+// never need that entry or one before it. There is no answer.
+type Checkpoint struct {
+	Shard shard.ID
+	From  uint64 // raft id
+	Index uint64
 }
 
 // Verdict is what the asked replica makes of the asker.

@@ -1,0 +1,80 @@
+package replica
+
+import (
+	"go.etcd.io/raft/v3/raftpb"
+
+	"raftbank/internal/shard"
+	"raftbank/internal/wire"
+)
+
+// checkpointEveryTicks is how often a replica tells the others how far its checkpoint reaches: 2 s.
+const checkpointEveryTicks = 40
+
+// checkpoints is how far the durable checkpoints of the members reach, as far as this process has heard. What
+// all of them hold is needed from nobody's log.
+type checkpoints struct {
+	reach map[uint64]uint64 // by raft id
+}
+
+func (c *checkpoints) init() { c.reach = map[uint64]uint64{} }
+
+// Checkpointed tells the replica that its own checkpoint up to an index is durable.
+func (r *Replica) Checkpointed(index uint64) {
+	r.checkpoints.reach[r.id] = index
+	r.tellCheckpoint()
+}
+
+// Needless returns the highest index that every member's checkpoint holds: entries up to it may be cut from
+// the log. It is 0 until all members were heard of.
+func (r *Replica) Needless() uint64 {
+	least := r.checkpoints.reach[r.id]
+	for _, id := range r.options.Members {
+		least = min(least, r.checkpoints.reach[id])
+	}
+	return least
+}
+
+func (r *Replica) tellCheckpoint() {
+	index := r.checkpoints.reach[r.id]
+	if index == 0 {
+		return
+	}
+	for _, id := range r.options.Members {
+		if id != r.id {
+			r.out.Sends = append(r.out.Sends, Send{Server: ServerOf(id),
+				Message: &wire.Checkpoint{Shard: r.options.Shard, From: r.id, Index: index}})
+		}
+	}
+}
+
+// stepCheckpoint takes note of another member's checkpoint. Of a directory that was rolled back it is not believed.
+func (r *Replica) stepCheckpoint(from shard.ServerID, m *wire.Checkpoint) {
+	if m.Shard != r.options.Shard || ServerOf(m.From) != from || !r.isMember(m.From) {
+		r.counters.wrongIncarnation++
+		return
+	}
+	if r.refuses(m.From) {
+		return
+	}
+	r.checkpoints.reach[m.From] = m.Index
+	// What a checkpoint holds was committed, and was durable in its log.
+	a := r.peers.seen[m.From]
+	a.index = max(a.index, m.Index)
+	r.peers.seen[m.From] = a
+	r.acknowledge(m.From, m.Index)
+}
+
+// acknowledge tells raft what a member's checkpoint says. The acknowledgements of its entries may have been lost, or a
+// rejection of long ago may have come late: a leader that believed it would look for entries that are cut by now,
+// for ever. That a checkpoint holds an entry means that the member's log held it, durably, and that it was committed, so
+// every later leader has the same.
+func (r *Replica) acknowledge(member, index uint64) {
+	last, err := r.options.Log.LastIndex()
+	if err != nil || index > last || !r.IsLeader() {
+		return
+	}
+	// Step's errors concern unknown senders, which isMember has excluded.
+	_ = r.rn.Step(&raftpb.Message{
+		Type: raftpb.MsgAppResp.Enum(), From: &member, To: &r.id, Term: new(r.Term()), Index: &index,
+	})
+}

@@ -1,0 +1,75 @@
+package sim
+
+import (
+	"fmt"
+
+	"raftbank/internal/storage"
+)
+
+// table is the id index and the checkpoints of a server: as pebble with its log off, it keeps, when the process
+// ends, some of what was written since the last flush. Its own files are not simulated; that it dies between
+// them is.
+type table struct {
+	*storage.MemoryTable
+	disk *disk
+}
+
+// Apply implements storage.Table.
+func (t table) Apply(b *storage.Batch) error {
+	t.disk.step()
+	return t.MemoryTable.Apply(b)
+}
+
+// Flush implements storage.Table.
+func (t table) Flush() error {
+	t.disk.step()
+	if t.disk.failSyncs > 0 {
+		t.disk.failSyncs--
+		return fmt.Errorf("flush the table: %w", errIO)
+	}
+	return t.MemoryTable.Flush()
+}
+
+// openLog opens the applied state and the log, as package node does it.
+func (s *server) openLog(members []uint64) (err error) {
+	p := &s.w.plan
+	if s.store, err = s.dir.OpenStore(storage.StoreOptions{
+		Table: table{s.disk.table, s.disk}, Window: p.window, CacheBytes: 4096, HistoryBytes: p.historyBytes,
+	}); err != nil {
+		return err
+	}
+	s.log, err = s.dir.OpenLog(storage.LogOptions{
+		SegmentBytes: p.segmentBytes, Voters: members, Start: s.store.Last(), MemoryBytes: p.logMemory,
+	})
+	return err
+}
+
+// keep makes checkpoints after a turn.
+func (s *server) keep() {
+	job, err := s.keeper.Step(s.machine.Needless())
+	if err != nil {
+		s.exit(err)
+		return
+	}
+	if job == nil {
+		return
+	}
+	s.after(s.rng.between(0, 4*s.w.plan.fsyncUs), func() {
+		if err := job.Run(); err != nil {
+			s.exit(err)
+			return
+		}
+		s.synced.checkpoint = job.Checkpoint().Index
+		s.jobDone = job
+		s.wake()
+	})
+}
+
+// kept takes the result of a checkpoint's job, in the loop.
+func (s *server) kept() {
+	if s.jobDone != nil {
+		s.w.report.Checkpoints++
+		s.machine.Checkpointed(s.keeper.Done(s.jobDone))
+		s.jobDone = nil
+	}
+}

@@ -1,0 +1,148 @@
+package storage
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"raftbank/internal/invariant"
+)
+
+// hardStateSpace bounds what a HardState adds to a block.
+const hardStateSpace = blockAlign
+
+// Trim drops entries up to an applied index from memory while they hold more than LogOptions.MemoryBytes; they stay
+// on disk.
+func (l *Log) Trim(applied uint64) {
+	if l.bytes <= l.memoryBytes {
+		return
+	}
+	n, left := 0, l.bytes
+	for n < len(l.entries) && l.base+uint64(n)+1 <= applied && left > l.memoryBytes/2 {
+		left -= int64(len(l.entries[n].GetData()))
+		n++
+	}
+	l.forget(n)
+}
+
+// forget drops the first n entries from memory.
+func (l *Log) forget(n int) {
+	if n == 0 {
+		return
+	}
+	for _, e := range l.entries[:n] {
+		l.bytes -= int64(len(e.GetData()))
+	}
+	l.base, l.baseTerm = l.entries[n-1].GetIndex(), l.entries[n-1].GetTerm()
+	// A copy: the old array would keep what was dropped.
+	l.entries = slices.Clone(l.entries[n:])
+}
+
+// Generation returns that of the segment which holds entry i, for a checkpoint at i.
+func (l *Log) Generation(i uint64) (uint64, error) {
+	k, err := l.segmentOf(i)
+	if err != nil {
+		return 0, fmt.Errorf("raft log in %s: entry %d: %w", l.dir.path, i, err)
+	}
+	return l.segments[k].generation, nil
+}
+
+// Cut gives up segments that hold no entry from index on. A durable checkpoint must hold what they hold,
+// and no other member may need them.
+func (l *Log) Cut(index uint64) error {
+	if err := l.usable(); err != nil {
+		return err
+	}
+	k, err := l.segmentOf(index)
+	if err != nil || k == 0 {
+		return nil // nothing to give up; entry 0 is in no segment
+	}
+	if c := &l.segments[k]; c.first > l.dummy {
+		l.dummy, l.dummyTerm = c.first, c.term
+	}
+	if l.dummy > l.base {
+		l.forget(int(l.dummy - l.base))
+	}
+	for _, gone := range l.segments[:k] {
+		if err := l.giveUp(gone.generation); err != nil {
+			return l.fail("give up a segment", err)
+		}
+	}
+	invariant.Sometimes("storage: cut the log")
+	l.segments = slices.Clone(l.segments[k:])
+	l.old = nil
+	return syncDir(l.dir.fs, l.dir.path)
+}
+
+// giveUp removes a segment's file, or keeps it under a name that means nothing to a start.
+func (l *Log) giveUp(generation uint64) error {
+	name := l.dir.file(segmentName(generation))
+	info, err := l.dir.fs.Stat(name)
+	if err != nil {
+		return err
+	}
+	if info.Size() != l.segmentBytes || len(l.pool) == maxPool {
+		return l.dir.fs.Remove(name)
+	}
+	free := name + ".free" + tmpSuffix
+	if err := l.dir.fs.Rename(name, free); err != nil {
+		return err
+	}
+	l.pool = append(l.pool, free)
+	return nil
+}
+
+// reuseSegment makes a new segment out of a file that was one. Its old blocks are of another generation, so they
+// never count.
+func (d *Dir) reuseSegment(old string, generation uint64, capacity int64) (*segment, error) {
+	name := d.file(segmentName(generation))
+	f, err := d.fs.OpenReadWrite(old, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", old, err)
+	}
+	body := binary.LittleEndian.AppendUint64(nil, generation)
+	body = binary.LittleEndian.AppendUint64(body, uint64(capacity))
+	head := make([]byte, segmentHeaderSize)
+	copy(head, appendHeader(nil, segmentMagic, d.id, body))
+	_, err = f.WriteAt(head, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("use segment %s again: %w", old, err)
+	}
+	if err := d.fs.Rename(old, name); err != nil {
+		return nil, fmt.Errorf("rename %s to %s: %w", old, name, err)
+	}
+	if err := syncDir(d.fs, d.path); err != nil {
+		return nil, err
+	}
+	return d.openSegment(generation, capacity)
+}
+
+// Reset lets the log begin anew behind an index: a checkpoint holds everything up to it, and the log ends before
+// it. What the log held is given up.
+func (l *Log) Reset(index, term uint64) error {
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if l.last() > index {
+		panic(fmt.Sprintf("storage: %s: reset to %d, but the log goes to %d", l.dir.path, index, l.last()))
+	}
+	l.hs.atLeast(logStart{index: index, term: term})
+	marker := &raftpb.Entry{Index: &index, Term: &term}
+	if err := l.write(blockReset, &l.hs, []*raftpb.Entry{marker}, true); err != nil {
+		return err
+	}
+	l.pending = false
+	l.dummy, l.dummyTerm = index, term
+	l.base, l.baseTerm, l.entries, l.bytes = index, term, nil, 0
+	last := &l.segments[len(l.segments)-1]
+	*last = segmentContent{generation: last.generation}
+	last.note(marker)
+	return l.Cut(index)
+}

@@ -1,0 +1,208 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// cutRun drives a log that is trimmed and cut, beside the list of all entries that it was ever given.
+type cutRun struct {
+	t       *testing.T
+	rng     *rand.Rand
+	fs      vfs.FS
+	dir     *Dir
+	log     *Log
+	hs      hardState
+	entries []*raftpb.Entry // all of them, from index 1
+	// saved is the checkpoint; the log holds everything after it.
+	saved Checkpoint
+}
+
+func (r *cutRun) open() {
+	r.t.Helper()
+	r.dir = mustDir(r.t, r.fs)
+	var err error
+	r.log, err = r.dir.OpenLog(LogOptions{SegmentBytes: 4096, Voters: []uint64{1, 2, 3}, Start: r.saved, MemoryBytes: 600})
+	must(r.t, err)
+}
+
+func (r *cutRun) last() uint64 { return uint64(len(r.entries)) }
+
+func (r *cutRun) step() {
+	switch k := r.rng.IntN(20); {
+	case k < 12:
+		back := uint64(0)
+		if r.rng.IntN(5) == 0 {
+			back = r.rng.Uint64N(min(3, r.last()-r.hs.commit) + 1)
+		}
+		if back > 0 {
+			r.hs.term++
+		}
+		r.entries = r.entries[:r.last()-back]
+		var add []*raftpb.Entry
+		for range 1 + r.rng.IntN(3) {
+			add = append(add, ent(r.last()+1, r.hs.term, fmt.Sprintf("%d %0*d", r.rng.Uint32(), r.rng.IntN(700), 0)))
+			r.entries = append(r.entries[:r.last():r.last()], add[len(add)-1])
+		}
+		must(r.t, r.log.Append(hard(r.hs.term, 1, r.hs.commit), add, true))
+	case k < 15:
+		r.hs.commit += r.rng.Uint64N(r.last() - r.hs.commit + 1)
+		must(r.t, r.log.Append(hard(r.hs.term, 1, r.hs.commit), nil, r.rng.IntN(2) == 0))
+	case k < 16:
+		must(r.t, r.log.Mark())
+	case k < 18:
+		r.log.Trim(r.hs.commit)
+	case r.hs.commit > r.saved.Index && k == 18:
+		// A checkpoint, with its marker of where the log goes on.
+		must(r.t, r.log.Append(hard(r.hs.term, 1, r.hs.commit), nil, true))
+		g, err := r.log.Generation(r.hs.commit)
+		must(r.t, err)
+		r.saved = Checkpoint{Index: r.hs.commit, Term: r.entries[r.hs.commit-1].GetTerm(), Generation: g}
+	default:
+		must(r.t, r.log.Cut(r.saved.Index-min(r.saved.Index, r.rng.Uint64N(20))))
+	}
+}
+
+// check reads everything that the log says it has, in parts as raft does.
+func (r *cutRun) check() {
+	r.t.Helper()
+	first, _ := r.log.FirstIndex()
+	last, _ := r.log.LastIndex()
+	if last != r.last() || first > r.saved.Index+1 {
+		r.t.Fatalf("entries %d to %d; want up to %d, and from the checkpoint %d on", first, last, r.last(), r.saved.Index)
+	}
+	if first > 1 {
+		if term, err := r.log.Term(first - 1); err != nil || term != r.entries[first-2].GetTerm() {
+			r.t.Fatalf("term before the first is %d, %v; want %d", term, err, r.entries[first-2].GetTerm())
+		}
+		if _, err := r.log.Entries(first-1, first, 1); !errors.Is(err, raft.ErrCompacted) {
+			r.t.Fatalf("entry %d before the first: %v", first-1, err)
+		}
+	}
+	for i := first; i <= last; {
+		got, err := r.log.Entries(i, last+1, r.rng.Uint64N(3000))
+		if err != nil || len(got) == 0 {
+			r.t.Fatalf("%d entries from %d on: %v", len(got), i, err)
+		}
+		for _, e := range got {
+			if show(e) != show(r.entries[i-1]) {
+				r.t.Fatalf("entry %d is %.60s, want %.60s", i, show(e), show(r.entries[i-1]))
+			}
+			i++
+		}
+	}
+	hs, _, err := r.log.InitialState()
+	must(r.t, err)
+	if hs.GetTerm() != r.hs.term || hs.GetCommit() < r.saved.Index || hs.GetCommit() > r.hs.commit {
+		r.t.Fatalf("HardState %v, want %+v", hs, r.hs)
+	}
+}
+
+// TestCutAndTrim trims, cuts, crashes and opens a log at its checkpoint: it always holds what it says it
+// has, and everything after the checkpoint.
+func TestCutAndTrim(t *testing.T) {
+	for seed := range uint64(15) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		mem := vfs.NewCrashableMem()
+		r := &cutRun{t: t, rng: rng, fs: mem, hs: hardState{term: 1, vote: 1}}
+		r.open()
+		for round := range 12 {
+			for range 60 {
+				r.step()
+				if rng.IntN(6) == 0 {
+					r.check()
+				}
+			}
+			// Everything was synced but for a HardState that needs none.
+			must(t, r.log.Append(hard(r.hs.term, 1, r.hs.commit), nil, true))
+			if round%2 == 0 {
+				must(t, r.log.Close())
+				must(t, r.dir.Close())
+			} else {
+				mem = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rng})
+				r.fs = mem
+			}
+			r.open()
+			r.check()
+		}
+		names, err := mem.List(testDir)
+		must(t, err)
+		if first, _ := r.log.FirstIndex(); first == 1 || len(names) > 40 {
+			t.Errorf("seed %d: first entry %d, files %v", seed, first, names)
+		}
+	}
+}
+
+// TestReset opens a log that ends before the checkpoint: it goes on behind a marker, over restarts.
+func TestReset(t *testing.T) {
+	for at := 1; ; at++ {
+		mem := vfs.NewCrashableMem()
+		l := mustLog(t, mustDir(t, mem), 4096)
+		for i := range uint64(30) {
+			must(t, l.Append(hard(3, 1, i), []*raftpb.Entry{ent(i+1, 3, fmt.Sprintf("%0200d", i))}, true))
+		}
+		start := Checkpoint{Index: 500, Term: 4, Generation: l.segment.generation}
+		clone := mem.CrashClone(vfs.CrashCloneCfg{})
+		fs := &dyingFS{FS: clone, left: at}
+		d := mustDir(t, clone)
+		d.fs = fs
+		died := false
+		func() {
+			defer func() { died = recover() != nil }()
+			_, err := d.OpenLog(LogOptions{SegmentBytes: 4096, Start: start})
+			must(t, err)
+		}()
+		rng := rand.New(rand.NewPCG(uint64(at), 3))
+		clone = clone.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rng})
+		for range 2 {
+			d = mustDir(t, clone)
+			l, err := d.OpenLog(LogOptions{SegmentBytes: 4096, Start: start, Voters: []uint64{1, 2, 3}})
+			must(t, err)
+			first, _ := l.FirstIndex()
+			last, _ := l.LastIndex()
+			term, err := l.Term(500)
+			hs, _, _ := l.InitialState()
+			if first != 501 || last < 500 || term != 4 || err != nil || hs.GetCommit() != 500 || hs.GetTerm() != 4 {
+				t.Fatalf("died at %d: entries %d to %d, term %d (%v), %v", at, first, last, term, err, hs)
+			}
+			if last == 500 {
+				must(t, l.Append(nil, []*raftpb.Entry{ent(501, 4, "next")}, true))
+			} else if e, err := l.Entries(501, 502, 1); err != nil || show(e[0]) != show(ent(501, 4, "next")) {
+				t.Fatalf("%v, %v", e, err)
+			}
+			must(t, l.Close())
+			must(t, d.Close())
+		}
+		if !died {
+			return
+		}
+	}
+}
+
+// TestLogMustReachTheCheckpoint loses segments that the checkpoint relies on.
+func TestLogMustReachTheCheckpoint(t *testing.T) {
+	mem := vfs.NewMem()
+	d := mustDir(t, mem)
+	l := mustLog(t, d, 4096)
+	for i := range uint64(60) {
+		must(t, l.Append(hard(1, 1, i), []*raftpb.Entry{ent(i+1, 1, fmt.Sprintf("%0200d", i))}, true))
+	}
+	g, err := l.Generation(20)
+	must(t, err)
+	must(t, l.Close())
+	must(t, d.Close())
+	must(t, mem.Remove(d.file(segmentName(g))))
+	for _, start := range []Checkpoint{{Index: 20, Term: 1, Generation: g}, {Index: 20, Term: 1, Generation: g + 1}, {Index: 20, Term: 1, Generation: 99}, {}} {
+		d := mustDir(t, mem)
+		if _, err := d.OpenLog(LogOptions{SegmentBytes: 4096, Start: start}); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%+v: %v", start, err)
+		}
+		must(t, d.Close())
+	}
+}

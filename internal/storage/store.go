@@ -1,0 +1,308 @@
+package storage
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"raftbank/internal/invariant"
+	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
+)
+
+const (
+	stateName = "state" // the directory of history and index
+	indexName = "index" // in it, of the table
+	// checkpointVersion is the first byte of the checkpoint's value.
+	checkpointVersion = 1
+	defaultCacheBytes = 4 << 20
+)
+
+// Keys of the table beside those of ids.
+var checkpointKey = []byte("checkpoint")
+
+const pagePrefix = 'a'
+
+func pageKey(b []byte, number uint32) []byte {
+	return binary.BigEndian.AppendUint32(append(b, pagePrefix), number)
+}
+
+// StoreOptions bound a store's memory and files. Zero fields take the defaults.
+type StoreOptions struct {
+	// Table keeps index and checkpoints; nil: a pebble database in the data directory, with Pebble.
+	Table  Table
+	Pebble PebbleOptions
+	// Window is how many ids each of two generations holds in memory, 32 bytes each. Default 262,144.
+	Window int
+	// CacheBytes is the memory for blocks of history that were read. Default 4 MiB.
+	CacheBytes int64
+	// HistoryBytes is the size of a history file. Default 256 MiB.
+	HistoryBytes int64
+}
+
+// Checkpoint says up to where the store's last durable checkpoint reaches. The zero value says that
+// there is none.
+type Checkpoint struct {
+	Index, Term uint64 // of the last applied entry
+	Rows        uint64 // of history
+	// Generation of the log segment that holds entry Index; entries after it are there or in later ones.
+	Generation uint64
+}
+
+// Store is the applied state of one replica on disk: history, id index and checkpoints. It belongs to the
+// goroutine that owns the replica, but for Job.Run.
+//
+// A checkpoint at index i is made in this order, which crashes dictate: the history is synced as far as i;
+// one batch takes the accounts that changed, what is in P, the hashes, and i itself, and is given to the table
+// after every id of the history; the table is flushed; only then may the log be cut. No other batch holds
+// an applied index. So whatever a crash leaves, the table's newest checkpoint has its history and its ids.
+type Store struct {
+	dir     *Dir
+	table   Table
+	own     bool // the table is the store's to close
+	history *History
+	index   *Index
+	state   *ledger.State
+	last    Checkpoint
+	head    []byte // of the checkpoint that was read; nil once the state is made
+
+	// Of the checkpoint under way.
+	frozen *ledger.Frozen
+	end    historyEnd
+	puts   uint64 // ids that must be in the table before it
+	gen    uint64
+	job    *Job
+}
+
+// OpenStore opens the applied state of a directory, as its last checkpoint has it.
+// Errors: ErrDamaged, ErrForeignDir, ErrNewerFormat, those of the disk.
+func (d *Dir) OpenStore(o StoreOptions) (*Store, error) {
+	if o.CacheBytes == 0 {
+		o.CacheBytes = defaultCacheBytes
+	}
+	s := &Store{dir: d, table: o.Table}
+	path := d.file(stateName)
+	if err := makeDir(d.fs, path); err != nil {
+		return nil, err
+	}
+	if s.table == nil {
+		table, err := OpenPebble(d.fs, d.fs.PathJoin(path, indexName), o.Pebble)
+		if err != nil {
+			return nil, err
+		}
+		s.table, s.own = table, true
+	}
+	if err := s.open(path, o); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) open(path string, o StoreOptions) error {
+	value, ok, err := s.table.Get(checkpointKey, nil)
+	if err != nil {
+		return err
+	}
+	var end historyEnd
+	var ranges idRanges
+	if ok {
+		if end, ranges, err = s.decode(path, value); err != nil {
+			return err
+		}
+	}
+	s.history, err = openHistory(s.dir.fs, path, s.dir.id, end, historyOptions{FileBytes: o.HistoryBytes, CacheBytes: o.CacheBytes})
+	if err != nil {
+		return err
+	}
+	s.index = openIndex(s.table, s.history, ranges, o.Window)
+	return nil
+}
+
+// encode returns the checkpoint's value, little endian: version 1, identity 28, index, term, rows,
+// generation 8 each; as uvarint-counted bytes the rows behind the last full block and the ledger's head; the
+// ranges of ids; CRC32C over all of it 4.
+func (s *Store) encode(c Checkpoint, tail, head []byte) []byte {
+	b := append(make([]byte, 0, 8192+len(head)), checkpointVersion)
+	b = s.dir.id.appendTo(b)
+	for _, v := range []uint64{c.Index, c.Term, c.Rows, c.Generation} {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	b = append(binary.AppendUvarint(b, uint64(len(tail))), tail...)
+	b = append(binary.AppendUvarint(b, uint64(len(head))), head...)
+	b = s.index.stored.appendTo(b)
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// decode reads what encode wrote into the store.
+func (s *Store) decode(path string, b []byte) (end historyEnd, ranges idRanges, err error) {
+	bad := func(what string) (historyEnd, idRanges, error) {
+		return historyEnd{}, idRanges{}, damagedFile(path, "holds a checkpoint that "+what)
+	}
+	if len(b) < 5 {
+		return bad("is too short")
+	}
+	if b[0] > checkpointVersion {
+		return end, ranges, &describedError{kind: ErrNewerFormat, text: fmt.Sprintf(
+			"%s holds a checkpoint of format %d, but this raftbank reads format %d: start the newer raftbank that wrote it",
+			path, b[0], checkpointVersion)}
+	}
+	if n := len(b) - 4; crc32.Checksum(b[:n], castagnoli) != binary.LittleEndian.Uint32(b[n:]) {
+		return bad("does not match its checksum")
+	}
+	r := &payloadReader{rest: b[1 : len(b)-4]}
+	var id Identity
+	if raw := r.bytes(identitySize); raw != nil {
+		id.decode(raw)
+	}
+	if err := s.dir.belongs(path, id); err != nil {
+		return end, ranges, err
+	}
+	for _, v := range []*uint64{&s.last.Index, &s.last.Term, &s.last.Rows, &s.last.Generation} {
+		if raw := r.bytes(8); raw != nil {
+			*v = binary.LittleEndian.Uint64(raw)
+		}
+	}
+	end = historyEnd{rows: s.last.Rows, tail: r.bytes(r.uvarint())}
+	s.head = r.bytes(r.uvarint())
+	ranges, err = decodeRanges(r)
+	if err != nil || r.failed || len(r.rest) > 0 || s.last.Index == 0 {
+		return bad("cannot be decoded")
+	}
+	return end, ranges, nil
+}
+
+// State returns the shard's state as of the last checkpoint, or an empty one. It comes once; from then on
+// the store follows it.
+// Errors: ErrDamaged, those of the disk.
+func (s *Store) State(id shard.ID) (*ledger.State, error) {
+	invariant.Check(s.state == nil, "a store has one state")
+	if s.last.Index == 0 {
+		s.state = ledger.NewOn(id, s.history, s.index)
+		return s.state, nil
+	}
+	var err error
+	s.state, err = ledger.Restore(id, s.history, s.index, ledger.Saved{Head: s.head, Page: s.page})
+	if errors.Is(err, ledger.ErrBadState) {
+		return nil, damagedFile(s.dir.file(stateName), fmt.Sprintf("holds a checkpoint at index %d that does not fit together (%v)", s.last.Index, err))
+	}
+	s.head = nil
+	if err != nil {
+		return nil, err
+	}
+	if index, term := s.state.Applied(); index != s.last.Index || term != s.last.Term {
+		return nil, damagedFile(s.dir.file(stateName), "holds a checkpoint of two indexes")
+	}
+	return s.state, nil
+}
+
+func (s *Store) page(number uint32) ([]byte, error) {
+	data, ok, err := s.table.Get(pageKey(nil, number), nil)
+	if err == nil && !ok {
+		err = damagedFile(s.dir.file(stateName), fmt.Sprintf("has lost page %d of the accounts", number))
+	}
+	return data, err
+}
+
+// Last returns the last durable checkpoint.
+func (s *Store) Last() Checkpoint { return s.last }
+
+// Busy reports whether a checkpoint is under way.
+func (s *Store) Busy() bool { return s.frozen != nil || s.job != nil }
+
+// Begin begins a checkpoint of the state as it is. generation is that of the log segment which holds the
+// last applied entry. One at a time.
+func (s *Store) Begin(generation uint64) error {
+	invariant.Check(!s.Busy(), "one checkpoint at a time")
+	if err := s.history.writeOut(); err != nil {
+		return err
+	}
+	s.end, s.puts, s.gen = s.history.end(), s.index.puts, generation
+	s.frozen = s.state.Freeze()
+	return nil
+}
+
+// Step goes on with the checkpoint by about n pages of accounts and n ids times 64. Once everything is gathered it
+// returns the Job that remains, once.
+func (s *Store) Step(n int) *Job {
+	if s.frozen == nil {
+		return nil
+	}
+	paged := s.frozen.Step(n)
+	if !s.index.writeThrough(s.puts, 64*n) || !paged {
+		return nil
+	}
+	f := s.frozen
+	s.frozen = nil
+	c := Checkpoint{Index: f.Index, Term: f.Term, Rows: f.Rows, Generation: s.gen}
+	s.job = &Job{table: s.table, fs: s.dir.fs, path: s.dir.file(stateName), to: c}
+	s.job.files, s.job.names = s.history.takeUnsynced()
+	for _, p := range f.Pages() {
+		s.job.batch.Set(pageKey(nil, p.Number), p.Data)
+	}
+	s.job.batch.Set(checkpointKey, s.encode(c, s.end.tail, f.Head()))
+	return s.job
+}
+
+// Done takes note of a Job whose Run has returned nil: its checkpoint is durable.
+func (s *Store) Done(j *Job) {
+	invariant.Check(j == s.job, "the job is the one under way")
+	s.job, s.last = nil, j.to
+}
+
+// Health returns the error that has stopped work in the background, if one has.
+func (s *Store) Health() error { return s.table.Health() }
+
+// Figures returns what the store has done since it was opened.
+func (s *Store) Figures() map[string]uint64 {
+	return map[string]uint64{
+		"history_bytes": s.history.written, "index_puts": s.index.puts, "index_lookups": s.index.lookups,
+		"checkpoint_index": s.last.Index,
+	}
+}
+
+// Close closes the files. A Job must have returned.
+func (s *Store) Close() error {
+	var err error
+	if s.history != nil {
+		err = s.history.Close()
+	}
+	if s.own && s.table != nil {
+		err = errors.Join(err, s.table.Close())
+	}
+	return err
+}
+
+// Job is the part of a checkpoint that waits for the disk. It may run on any goroutine.
+type Job struct {
+	table Table
+	fs    vfs.FS
+	path  string
+	files []vfs.File
+	names bool
+	batch Batch
+	to    Checkpoint
+}
+
+// Run makes the checkpoint durable. After an error nothing is known of the disk, and the process must end.
+func (j *Job) Run() error {
+	for _, f := range j.files {
+		if err := f.SyncData(); err != nil {
+			return fmt.Errorf("sync the history in %s: %w (this server must stop)", j.path, err)
+		}
+	}
+	if j.names {
+		if err := syncDir(j.fs, j.path); err != nil {
+			return err
+		}
+	}
+	if err := j.table.Apply(&j.batch); err != nil {
+		return err
+	}
+	return j.table.Flush()
+}
+
+// Checkpoint returns where the job's checkpoint reaches.
+func (j *Job) Checkpoint() Checkpoint { return j.to }
