@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -102,6 +103,8 @@ func (l *loop) run(ctx context.Context, ticks <-chan time.Time, stopping func())
 				return err
 			}
 		case <-l.in.ready:
+			// Other connections that have something to read go first: one write to the log then covers theirs too.
+			runtime.Gosched()
 		case <-work:
 		}
 		l.step(l.in.take())

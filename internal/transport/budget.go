@@ -28,6 +28,11 @@ func (c *Conn) hold(n int) {
 func (c *Conn) letGo(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.letGoLocked(n)
+}
+
+// letGoLocked is letGo for a caller that holds mu.
+func (c *Conn) letGoLocked(n int) {
 	n = min(n, c.bytes)
 	c.bytes -= n
 	if c.budget != nil {

@@ -25,8 +25,10 @@ var (
 const (
 	// readBufferBytes is the size of a connection's read buffer.
 	readBufferBytes = 32 << 10
-	// keptBufferBytes is the size up to which a write buffer is used again.
-	keptBufferBytes = 1 << 20
+	// keptBufferBytes is the size up to which a connection keeps its write buffers; of a peer's link it is larger, since
+	// every entry goes there.
+	keptBufferBytes     = 64 << 10
+	keptPeerBufferBytes = 4 << 20
 	// clientQueueBytes bounds what a dialled connection holds unsent.
 	clientQueueBytes = 64 << 20
 	// flushTimeout bounds how long Close waits for queued frames to leave.
@@ -39,10 +41,15 @@ const (
 
 // Conn is one framed connection. Send and Close may be called from any goroutine, Receive from one
 // at a time.
+//
+// Whoever sends writes to the socket itself, without waiting, if nobody else is writing. What the socket does not
+// take is left to the writer, a goroutine that may wait.
 type Conn struct {
 	nc      net.Conn
 	r       *bufio.Reader
 	bound   int                  // of queued bytes
+	kept    int                  // size up to which buffers are used again
+	direct  *direct              // nil: only the writer writes
 	budget  *budget              // shared with other connections; nil for none
 	delay   func() time.Duration // fault hook: how long every write waits; nil for none
 	wake    chan struct{}        // capacity 1: queued is not empty, or closing
@@ -51,7 +58,10 @@ type Conn struct {
 
 	mu sync.Mutex
 	// guarded by mu
-	queued  []byte // whole frames, in order
+	queued  []byte // in order
+	spare   []byte // a buffer to be used again, while nobody writes
+	writing bool   // somebody writes to the socket, or the writer has rest to write
+	rest    []byte // what a direct write left, to be written before queued
 	bytes   int    // queued, being written, or of a request half received; counted in budget
 	closing bool   // no more frames are taken; the writer ends when queued is empty
 	failure error  // why the writer ended, if it failed
@@ -62,7 +72,7 @@ type Conn struct {
 // sets what else it needs and starts the writer.
 func newConn(nc net.Conn, r *bufio.Reader, bound int) *Conn {
 	return &Conn{
-		nc: nc, r: r, bound: bound,
+		nc: nc, r: r, bound: bound, kept: keptBufferBytes, direct: newDirect(nc),
 		wake: make(chan struct{}, 1), quit: make(chan struct{}), written: make(chan struct{}),
 	}
 }
@@ -133,7 +143,7 @@ func (c *Conn) Send(ms ...wire.Message) error {
 	return nil
 }
 
-// queue is Send without waking the writer, for callers that have more to queue first.
+// queue is Send without writing, for callers that have more to queue first.
 func (c *Conn) queue(ms ...wire.Message) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -143,14 +153,14 @@ func (c *Conn) queue(ms ...wire.Message) error {
 		}
 		return ErrClosed
 	}
-	before := len(c.queued)
+	before, waiting := len(c.queued), len(c.queued)+len(c.rest)
 	for _, m := range ms {
 		start := len(c.queued)
 		c.queued = wire.Append(c.queued, m)
 		var err error
 		if size := len(c.queued) - start; size > wire.MaxFrameBytes {
 			err = fmt.Errorf("%s message of %d bytes: %w", m.Type(), size, wire.ErrTooLarge)
-		} else if before > 0 && len(c.queued) > c.bound {
+		} else if waiting > 0 && len(c.queued)+len(c.rest) > c.bound {
 			// One message always fits an empty queue, whatever the bound.
 			err = ErrQueueFull
 		}
@@ -163,8 +173,55 @@ func (c *Conn) queue(ms ...wire.Message) error {
 	return nil
 }
 
-// flush wakes the writer.
+// flush writes what is queued as far as the socket takes it, unless somebody writes already; the writer does the rest.
 func (c *Conn) flush() {
+	c.mu.Lock()
+	if c.writing {
+		c.mu.Unlock()
+		return // and will look again
+	}
+	if c.direct == nil || c.closing || len(c.queued) == 0 || c.delayNow() > 0 {
+		c.mu.Unlock()
+		c.wakeWriter()
+		return
+	}
+	out := c.takeQueued()
+	c.mu.Unlock()
+
+	n := c.direct.write(out)
+
+	c.mu.Lock()
+	c.letGoLocked(n)
+	if n < len(out) {
+		c.rest = out[n:] // writing stays set: the writer goes on
+		c.mu.Unlock()
+		c.wakeWriter()
+		return
+	}
+	more := c.wrote(out)
+	c.mu.Unlock()
+	if more {
+		c.wakeWriter()
+	}
+}
+
+// takeQueued begins a write of everything queued. The caller holds mu.
+func (c *Conn) takeQueued() []byte {
+	out := c.queued
+	c.queued, c.spare, c.writing = c.spare[:0], nil, true
+	return out
+}
+
+// wrote ends a write: its buffer is free. It says whether there is more to do for the writer. The caller holds mu.
+func (c *Conn) wrote(out []byte) (more bool) {
+	c.writing = false
+	if cap(out) <= c.kept {
+		c.spare = out[:0]
+	}
+	return len(c.queued) > 0 || c.closing
+}
+
+func (c *Conn) wakeWriter() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
@@ -175,11 +232,17 @@ func (c *Conn) flush() {
 func (c *Conn) write() {
 	defer close(c.written)
 	defer func() { c.letGo(c.held()) }() // closing is set: nothing is added any more
-	var spare []byte
 	for {
 		c.mu.Lock()
-		out, ends, severed := c.queued, c.closing, c.severed
-		c.queued = spare[:0]
+		var out []byte
+		switch {
+		case len(c.rest) > 0:
+			out, c.rest = c.rest, nil
+		case c.writing: // who writes wakes us if need be
+		case len(c.queued) > 0:
+			out = c.takeQueued()
+		}
+		ends, severed := c.closing && !c.writing, c.severed
 		c.mu.Unlock()
 		switch {
 		case len(out) > 0:
@@ -187,7 +250,10 @@ func (c *Conn) write() {
 				c.fail(err)
 				return
 			}
-			c.letGo(len(out))
+			c.mu.Lock()
+			c.letGoLocked(len(out))
+			c.wrote(out)
+			c.mu.Unlock()
 		case ends:
 			if severed {
 				c.nc.Close() // the other side sees half a frame and the end
@@ -195,9 +261,6 @@ func (c *Conn) write() {
 			return
 		default:
 			<-c.wake
-		}
-		if spare = out; cap(spare) > keptBufferBytes {
-			spare = nil
 		}
 	}
 }

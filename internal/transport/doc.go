@@ -6,6 +6,9 @@
 // requests only. A link between servers carries messages from the server that dialled to the one
 // that accepted; answers come over the other's own link.
 //
+// Who sends writes to the socket itself if it takes the frames at once: a goroutine between would cost a switch
+// on each hop. The rest is left to the connection's writer.
+//
 // Invariants: sending never blocks the caller, whatever the other side does; every queue is bounded
 // in bytes (a peer's frames are dropped over the bound, since raft and the commit protocol repeat
 // what matters; a client over the bound is disconnected); all client connections together hold a bounded

@@ -158,7 +158,7 @@ func (l *link) once(ctx context.Context) error {
 		return err
 	}
 	c := newConn(nc, r, l.s.o.PeerQueueBytes)
-	c.delay = l.s.delay
+	c.delay, c.kept = l.s.delay, keptPeerBufferBytes
 	defer afterFunc(ctx, func() { c.Close() })()
 	l.set(linkUp, c)
 	go c.write()
