@@ -54,8 +54,8 @@ type Options struct {
 // Memory bounds what a server's storage holds in memory, whatever the history's length. Zero fields take the defaults.
 type Memory struct {
 	LogBytes       int64 // of the newest log entries, for followers that are a little behind. Default 32 MiB
-	IndexWindow    int   // newest ids, of which up to twice as many are held, 32 bytes each. Default 262,144
-	IndexBytes     int64 // of a memtable of the id index, of which up to four exist, and of its cache. Default 16 MiB
+	IndexWindow    int   // newest ids, of which up to twice as many are held, 140 bytes each in all. Default 262,144
+	IndexBytes     int64 // of blocks and filters of the id index that were read. Default 64 MiB
 	HistoryBytes   int64 // of blocks of history that were read. Default 4 MiB
 	CheckpointSize int64 // bytes of log from one checkpoint to the next. Default 64 MiB
 }
@@ -143,10 +143,15 @@ func (n *node) newReplica(ctx context.Context, members []uint64, alarm string) (
 
 // newKeeper returns what makes the checkpoints, at other positions of the log than the other replicas.
 func (n *node) newKeeper() *storage.Keeper {
-	place := slices.IndexFunc(n.cluster.Servers, func(s shard.Server) bool { return s.ID == n.o.Server })
+	place, places := n.place()
 	return storage.NewKeeper(n.store, n.log, storage.KeeperOptions{
-		EveryBytes: n.o.Memory.CheckpointSize, Place: place, Places: len(n.cluster.Servers),
+		EveryBytes: n.o.Memory.CheckpointSize, Place: place, Places: places,
 	})
+}
+
+// place returns which of the shard's replicas this is, and how many there are.
+func (n *node) place() (place, places int) {
+	return slices.IndexFunc(n.cluster.Servers, func(s shard.Server) bool { return s.ID == n.o.Server }), len(n.cluster.Servers)
 }
 
 // open takes what a server needs before it can talk: key, directory, port.
@@ -272,9 +277,10 @@ func (n *node) join(ctx context.Context) ([]uint64, error) {
 func (n *node) openLog(members []uint64) (err error) {
 	n.front.notReady(fmt.Sprintf("server %s is reading its log", n.o.Server))
 	m := n.o.Memory
+	place, places := n.place()
 	if n.store, err = n.dir.OpenStore(storage.StoreOptions{
-		Pebble: storage.PebbleOptions{MemTableBytes: m.IndexBytes, CacheBytes: m.IndexBytes},
-		Window: m.IndexWindow, CacheBytes: m.HistoryBytes,
+		Pebble: storage.PebbleOptions{CacheBytes: m.IndexBytes},
+		Window: m.IndexWindow, CacheBytes: m.HistoryBytes, Place: place, Places: places,
 	}); err != nil {
 		return err
 	}

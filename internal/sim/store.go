@@ -20,6 +20,16 @@ func (t table) Apply(b *storage.Batch) error {
 	return t.MemoryTable.Apply(b)
 }
 
+// Ingest implements storage.Table.
+func (t table) Ingest(r storage.Run) error {
+	t.disk.step()
+	if t.disk.failSyncs > 0 {
+		t.disk.failSyncs--
+		return fmt.Errorf("sync a run of the table: %w", errIO)
+	}
+	return t.MemoryTable.Ingest(r)
+}
+
 // Flush implements storage.Table.
 func (t table) Flush() error {
 	t.disk.step()

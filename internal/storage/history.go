@@ -295,6 +295,12 @@ func (h *History) idAt(position uint64) ledger.TransferID {
 	return ledger.TransferID(h.block(position / blockRows)[in : in+16])
 }
 
+// outcomeAt returns the id of the row at a position below Len, if the row is an outcome.
+func (h *History) outcomeAt(position uint64) (ledger.TransferID, bool) {
+	in := position % blockRows * rowSize
+	return rowOutcome(h.block(position / blockRows)[in : in+rowSize])
+}
+
 // block returns a block, good until the next call of any method.
 func (h *History) block(n uint64) []byte {
 	if n == h.rows/blockRows {

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"slices"
@@ -30,7 +29,19 @@ type idRanges struct {
 // high is the part of an id by which gaps are measured.
 func high(id *ledger.TransferID) uint64 { return binary.BigEndian.Uint64(id[:8]) }
 
-func less(a, b *ledger.TransferID) bool { return bytes.Compare(a[:], b[:]) < 0 }
+func less(a, b *ledger.TransferID) bool {
+	if x, y := high(a), high(b); x != y {
+		return x < y
+	}
+	return binary.BigEndian.Uint64(a[8:]) < binary.BigEndian.Uint64(b[8:])
+}
+
+// clone returns a copy that shares nothing.
+func (x *idRanges) clone() idRanges {
+	c := *x
+	c.ranges = slices.Clone(x.ranges)
+	return c
+}
 
 func (r *idRange) holds(id *ledger.TransferID) bool { return !less(id, &r.lo) && !less(&r.hi, id) }
 
@@ -49,6 +60,9 @@ func (x *idRanges) place(id *ledger.TransferID) int {
 
 // mayHold reports whether the set may hold the id.
 func (x *idRanges) mayHold(id *ledger.TransferID) bool {
+	if n := len(x.ranges); n == 0 || less(&x.ranges[n-1].hi, id) {
+		return false // as mostly, if ids are ordered by time
+	}
 	i := x.place(id)
 	return i < len(x.ranges) && x.ranges[i].holds(id)
 }

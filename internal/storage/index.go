@@ -1,11 +1,8 @@
 package storage
 
 import (
-	"bytes"
 	"encoding/binary"
 	"hash/maphash"
-	"math/bits"
-	"slices"
 
 	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
@@ -14,33 +11,20 @@ import (
 const (
 	// defaultWindow is how many ids a generation of the window holds. Two generations exist.
 	defaultWindow = 1 << 18
-	// indexStride is how often Put goes on with background work, and half of how much it then does: the older
-	// generation is done with before the newer one is full.
-	indexStride = 512
+	// takeStride is how often Put looks whether the older generation has been written.
+	takeStride  = 1024
 	indexPrefix = 'i'
 )
-
-// windowEntry is one id with the position of its row.
-type windowEntry struct {
-	id       ledger.TransferID
-	position uint64
-}
-
-// generation is a run of ids in the order in which they came, with a hash table over it. Everything is
-// allocated when the generation is made.
-type generation struct {
-	entries []windowEntry
-	// slots is an open-addressing table: number of the entry plus 1, and above it bits of the id's hash.
-	slots []uint32
-	// written entries are in the table, ranged ones are in the ranges that let a miss pass.
-	written, ranged int
-}
 
 // Index is the id index of one replica: a window of the newest ids in memory before a Table. It
 // implements ledger.Index and belongs to the goroutine that owns the ledger's state.
 //
-// Ids leave the window only when they are in the table, so what is in neither was never put. The ranges
-// of the ids that have left only spare looking into the table: their answer is exact whatever the ids are.
+// The window is two generations. When the newer one is full it grows old, and is written to the table as one
+// sorted run, once, while the next one fills; only then it is forgotten. So what is in neither was never put or is in
+// the table. The ranges of the ids that were written only spare looking there: their answer is exact whatever the ids are.
+//
+// A checkpoint does not wait for the window: it notes from which row on ids may be missing in the table, and
+// openIndex reads those from the history.
 //
 // The table may hold rows from the future, put before a crash and behind the checkpoint that was restored:
 // a position at or behind the history's end counts as absent, and a row is believed only if it bears the id.
@@ -52,74 +36,94 @@ type Index struct {
 	seed    maphash.Seed
 	cur     *generation
 	old     *generation
-	numbers uint32 // mask of a slot's number
-	gone    idRanges
-	// stored are the ranges of everything that was given to the table: what a checkpoint keeps.
-	stored idRanges
+	// writing is old on its way to the table; nil once it is there.
+	writing *idRun
+	// aside says that runs are written on a goroutine of their own.
+	aside bool
+	// stored are the ranges of everything that is in the table, and indexed is the position of the first row whose
+	// id may not be.
+	stored  idRanges
+	indexed uint64
+	// top is the highest id up to which runs were written, and ahead is how many entries of cur the last of them
+	// has considered: see idRun. oldAhead is that of old.
+	top             ledger.TransferID
+	ahead, oldAhead int
 
-	puts, writes uint64 // ids put and ids written, since the start
-	batch        Batch
-	sorted       []windowEntry // those of the batch
-	key, value   []byte
+	// missed is the id that Get has just missed, with its place in cur: the next Put is mostly of it.
+	missed struct {
+		id         ledger.TransferID
+		hash, slot uint64
+		puts       uint64 // when it was missed, plus 1
+	}
+
+	puts       uint64 // since the start
+	key, value []byte
+	spare      [2][]windowEntry // where runs are gathered and sorted
 	// warmed keeps the compiler from dropping the loads of Warm.
 	warmed uint32
 	// lookups counts the questions that the table had to answer.
 	lookups uint64
 }
 
-// openIndex returns an index over a table that holds the ids of the given ranges.
-func openIndex(table Table, h *History, stored idRanges, window int) *Index {
-	if window == 0 {
-		window = defaultWindow
+// indexOptions say how to open an index.
+type indexOptions struct {
+	Window int  // ids in a generation; 0: defaultWindow
+	Aside  bool // write runs on a goroutine of their own
+	// Place of Places spreads the replicas of a shard, whose generations would all be full at one position.
+	Place, Places int
+}
+
+// openIndex returns an index over a table that holds all ids of the rows before indexed, and of no others
+// than those within the ranges. The ids of later rows come from the history.
+func openIndex(table Table, h *History, stored idRanges, indexed uint64, o indexOptions) *Index {
+	if o.Window == 0 {
+		o.Window = defaultWindow
 	}
-	x := &Index{table: table, history: h, seed: maphash.MakeSeed(), stored: stored, gone: stored}
-	x.gone.ranges = append([]idRange(nil), stored.ranges...)
-	x.cur, x.old = newGeneration(window), newGeneration(window)
-	x.numbers = 1<<bits.Len(uint(window)) - 1
+	x := &Index{table: table, history: h, seed: maphash.MakeSeed(), stored: stored, indexed: indexed, aside: o.Aside}
+	x.cur, x.old = newGeneration(o.Window), newGeneration(o.Window)
+	x.cur.limit = max(1, o.Window-o.Window*o.Place/max(1, o.Places))
+	if n := len(stored.ranges); n > 0 {
+		x.top = stored.ranges[n-1].hi
+	}
+	for position := indexed; position < h.Len(); position++ {
+		if id, ok := h.outcomeAt(position); ok {
+			x.Put(id, position)
+		}
+	}
 	return x
-}
-
-func newGeneration(window int) *generation {
-	return &generation{entries: make([]windowEntry, 0, window), slots: make([]uint32, 1<<bits.Len(uint(2*window-1)))}
-}
-
-// probe returns the slot where the id is or belongs, and the number of its entry plus 1.
-func (x *Index) probe(g *generation, id *ledger.TransferID, hash uint64) (slot uint64, number uint32) {
-	mask := uint64(len(g.slots) - 1)
-	tag := uint32(hash>>32) &^ x.numbers
-	for slot = hash & mask; ; slot = (slot + 1) & mask {
-		v := g.slots[slot]
-		if v == 0 {
-			return slot, 0
-		}
-		if n := v & x.numbers; v&^x.numbers == tag && g.entries[n-1].id == *id {
-			return slot, n
-		}
-	}
 }
 
 // Warm implements ledger.Warmer: the loads do not depend on each other, so that their cache misses overlap.
 func (x *Index) Warm(records []ledger.Record) {
-	cur, old := x.cur.slots, x.old.slots
 	for i := range records {
 		hash := maphash.Comparable(x.seed, records[i].ID)
-		x.warmed += cur[hash&uint64(len(cur)-1)] + old[hash&uint64(len(old)-1)]
+		x.warmed += x.cur.warm(hash) + x.old.warm(hash)
 	}
 }
 
 // Get implements ledger.Index.
 func (x *Index) Get(id ledger.TransferID) (uint64, bool) {
-	hash := maphash.Comparable(x.seed, id)
-	if _, n := x.probe(x.cur, &id, hash); n != 0 {
-		return x.cur.entries[n-1].position, true
+	if position, ok := x.Recent(id); ok {
+		return position, true
 	}
-	if _, n := x.probe(x.old, &id, hash); n != 0 {
-		return x.old.entries[n-1].position, true
-	}
-	if !x.gone.mayHold(&id) {
+	if !x.stored.mayHold(&id) {
 		return 0, false
 	}
 	return x.look(&id)
+}
+
+// Recent implements ledger.RecentIndex: it looks into the window alone.
+func (x *Index) Recent(id ledger.TransferID) (uint64, bool) {
+	hash := maphash.Comparable(x.seed, id)
+	slot, n := x.cur.probe(&id, hash)
+	if n != 0 {
+		return x.cur.entries[n-1].position, true
+	}
+	if _, n := x.old.probe(&id, hash); n != 0 {
+		return x.old.entries[n-1].position, true
+	}
+	x.missed.id, x.missed.hash, x.missed.slot, x.missed.puts = id, hash, slot, x.puts+1
+	return 0, false
 }
 
 // look asks the table.
@@ -147,78 +151,74 @@ func (x *Index) look(id *ledger.TransferID) (uint64, bool) {
 
 // Put implements ledger.Index.
 func (x *Index) Put(id ledger.TransferID, position uint64) {
-	if len(x.cur.entries) == cap(x.cur.entries) {
+	if x.cur.full() {
 		x.rotate()
 	}
-	g := x.cur
-	hash := maphash.Comparable(x.seed, id)
-	slot, n := x.probe(g, &id, hash)
-	invariant.Check(n == 0, "an id is put once")
-	g.entries = append(g.entries, windowEntry{id: id, position: position})
-	g.slots[slot] = uint32(hash>>32)&^x.numbers | uint32(len(g.entries))
-	if x.puts++; x.puts%indexStride == 0 {
-		x.work()
+	hash, slot := x.missed.hash, x.missed.slot
+	if x.missed.puts != x.puts+1 || x.missed.id != id {
+		var n uint32
+		hash = maphash.Comparable(x.seed, id)
+		slot, n = x.cur.probe(&id, hash)
+		invariant.Check(n == 0, "an id is put once")
+	}
+	x.cur.add(slot, hash, windowEntry{id: id, position: position})
+	x.puts++
+	switch {
+	case x.writing != nil:
+		if x.puts%takeStride == 0 && x.writing.ended() {
+			x.take()
+		}
+	case len(x.cur.entries) == (x.cur.limit+1)/2 && len(x.old.entries) > 0:
+		x.writeOld()
 	}
 }
 
-// work goes on with moving the older generation out.
-func (x *Index) work() {
-	x.write(x.old, 2*indexStride)
-	x.old.leave(2*indexStride, &x.gone)
+// writeOld begins to give the older generation to the table, once the newer one holds what came late.
+func (x *Index) writeOld() {
+	if x.spare[0] == nil {
+		for i := range x.spare {
+			x.spare[i] = make([]windowEntry, 0, 3*cap(x.old.entries)/2+1)
+		}
+	}
+	x.ahead = len(x.cur.entries)
+	x.writing = &idRun{
+		old: x.old.entries, written: x.oldAhead, next: x.cur.entries, gathered: x.spare[0], sorted: x.spare[1],
+		ranges: x.stored.clone(), top: x.top, done: make(chan struct{}),
+	}
+	if x.aside {
+		go x.writing.write(x.table)
+		return
+	}
+	x.writing.write(x.table)
+	x.take()
 }
 
-// rotate makes room: the older generation leaves, the newer one grows old.
+// rotate makes room: the older generation, which is in the table, is forgotten, and the newer one grows old.
 func (x *Index) rotate() {
-	x.write(x.old, len(x.old.entries))
-	x.old.leave(len(x.old.entries), &x.gone)
-	clear(x.old.slots)
-	x.old.entries, x.old.written, x.old.ranged = x.old.entries[:0], 0, 0
+	if x.writing != nil {
+		x.take()
+	}
+	x.old.empty()
 	x.cur, x.old = x.old, x.cur
+	x.oldAhead, x.ahead = x.ahead, 0
+	x.missed.puts = 0
 }
 
-// leave notes up to n ids more as gone from the window.
-func (g *generation) leave(n int, gone *idRanges) {
-	end := min(g.ranged+n, len(g.entries))
-	for i := g.ranged; i < end; i++ {
-		gone.add(g.entries[i].id)
-	}
-	g.ranged = end
-}
-
-// write gives up to n ids more of a generation to the table, in one batch.
-func (x *Index) write(g *generation, n int) int {
-	part := g.entries[g.written:min(g.written+n, len(g.entries))]
-	if len(part) == 0 {
-		return 0
-	}
-	// Sorted: the table finds the place of a key from that of the one before it.
-	x.sorted = append(x.sorted[:0], part...)
-	slices.SortFunc(x.sorted, func(a, b windowEntry) int { return bytes.Compare(a.id[:], b.id[:]) })
-	part = x.sorted
-	x.batch.Reset()
-	var value [8]byte
-	for i := range part {
-		x.key = append(append(x.key[:0], indexPrefix), part[i].id[:]...)
-		binary.LittleEndian.PutUint64(value[:], part[i].position)
-		x.batch.Set(x.key, value[:])
-		x.stored.add(part[i].id)
-	}
-	if err := x.table.Apply(&x.batch); err != nil {
+// take waits for the run that is being written, and notes that it is in the table.
+func (x *Index) take() {
+	w := x.writing
+	if err := w.wait(); err != nil {
 		panic(&ReadError{err})
 	}
-	g.written += len(part)
-	x.writes += uint64(len(part))
-	return len(part)
+	x.stored, x.top = w.ranges, w.top
+	x.indexed = w.old[len(w.old)-1].position + 1
+	x.writing = nil
 }
 
-// writeThrough gives up to n ids more to the table, until the first puts ids are there; true: they are.
-func (x *Index) writeThrough(puts uint64, n int) bool {
-	for n > 0 && x.writes < puts {
-		g := x.old
-		if g.written == len(g.entries) {
-			g = x.cur
-		}
-		n -= x.write(g, min(n, 2*indexStride))
+// close waits until nothing is written any more.
+func (x *Index) close() error {
+	if x.writing == nil {
+		return nil
 	}
-	return x.writes >= puts
+	return x.writing.wait()
 }

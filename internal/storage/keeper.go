@@ -10,7 +10,7 @@ import (
 const DefaultCheckpointBytes = 64 << 20
 
 const (
-	// stepPages is how many pages of accounts, and 64 times as many ids, a step saves at least.
+	// stepPages is how many pages of accounts a step saves at least.
 	stepPages = 32
 	// stepRows applied since the last step let it save one page more: background work keeps pace with load.
 	stepRows = 32

@@ -1,31 +1,43 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // Default sizes in bytes of a pebble table's memory.
 const (
-	defaultMemTableBytes   = 16 << 20
-	defaultTableCacheBytes = 16 << 20
+	defaultMemTableBytes   = 4 << 20
+	defaultTableCacheBytes = 64 << 20
+	// runBytesPerSync is after how much of a run the kernel is told to write it: the sync at its end must not be long,
+	// since the log's wait for the same disk.
+	runBytesPerSync = 512 << 10
+	// runYield is how many keys of a run are written before others may use the processor.
+	runYield = 512
+	runName  = "run.tmp"
 )
 
 // PebbleOptions bound the memory of a table on disk. Zero fields take the defaults.
 type PebbleOptions struct {
-	MemTableBytes int64 // of one memtable; up to four exist. Default 16 MiB
-	CacheBytes    int64 // of blocks. Default 16 MiB
+	MemTableBytes int64 // of one memtable, of checkpoints alone; up to four exist. Default 4 MiB
+	CacheBytes    int64 // of blocks and filters. Default 64 MiB
 }
 
 // pebbleTable is a Table in a pebble database without its write-ahead log: the raft log is ours already.
 type pebbleTable struct {
-	db    *pebble.DB
-	cache *pebble.Cache
+	db      *pebble.DB
+	cache   *pebble.Cache
+	options *pebble.Options
+	run     string // the file of a run in the making
 	// failed is the first error of pebble's own goroutines: what they cannot write will never be durable, and
 	// they would try again for ever.
 	failed atomic.Pointer[error]
@@ -51,7 +63,10 @@ func OpenPebble(fsys vfs.FS, path string, o PebbleOptions) (Table, error) {
 	if err := makeDir(fsys, path); err != nil {
 		return nil, err
 	}
-	t := &pebbleTable{cache: pebble.NewCache(o.CacheBytes)}
+	t := &pebbleTable{cache: pebble.NewCache(o.CacheBytes), run: fsys.PathJoin(path, runName)}
+	if err := fsys.Remove(t.run); err != nil && !isNotExist(err) {
+		return nil, fmt.Errorf("remove %s: %w", t.run, err)
+	}
 	options := &pebble.Options{
 		FS: fsys, Cache: t.cache, DisableWAL: true, Logger: quietPebble{},
 		MemTableSize: uint64(o.MemTableBytes), MemTableStopWritesThreshold: 4,
@@ -76,7 +91,7 @@ func OpenPebble(fsys vfs.FS, path string, o PebbleOptions) (Table, error) {
 		}
 		return nil, fmt.Errorf("open id index %s: %w", path, err)
 	}
-	t.db = db
+	t.db, t.options = db, options
 	return t, nil
 }
 
@@ -115,6 +130,41 @@ func (t *pebbleTable) Apply(b *Batch) error {
 		return fmt.Errorf("write id index: %w (this server must stop)", err)
 	}
 	return nil
+}
+
+// Ingest implements Table. One run is written at a time.
+func (t *pebbleTable) Ingest(r Run) error {
+	if err := t.Health(); err != nil {
+		return err
+	}
+	if err := t.writeRun(r); err != nil {
+		return fmt.Errorf("write a run of the id index: %w (this server must stop)", err)
+	}
+	// Ingest removes the file's first name.
+	if err := t.db.Ingest(context.Background(), []string{t.run}); err != nil {
+		return fmt.Errorf("take a run into the id index: %w (this server must stop)", err)
+	}
+	return nil
+}
+
+// writeRun makes a sorted table of a run, and syncs it.
+func (t *pebbleTable) writeRun(r Run) error {
+	f, err := t.options.FS.Create(t.run, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	f = vfs.NewSyncingFile(f, vfs.SyncingFileOptions{BytesPerSync: runBytesPerSync})
+	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), t.options.MakeWriterOptions(0, t.db.TableFormat()))
+	var buf [64]byte
+	for i := range r.Len() {
+		if err := w.Set(r.At(i, buf[:0])); err != nil {
+			return errors.Join(err, w.Close())
+		}
+		if i%runYield == 0 {
+			runtime.Gosched()
+		}
+	}
+	return w.Close()
 }
 
 // Flush implements Table.

@@ -127,3 +127,8 @@ func decodeRow(b []byte, r *ledger.Row) error {
 	}
 	return nil
 }
+
+// rowOutcome returns the id of an encoded row that holds the outcome of a transfer.
+func rowOutcome(b []byte) (ledger.TransferID, bool) {
+	return ledger.TransferID(b[:16]), ledger.RowKind(b[96]) != ledger.RowGenesis && ledger.TransferState(b[97]) != ledger.Prepared
+}

@@ -35,8 +35,10 @@ type StoreOptions struct {
 	// Table keeps index and checkpoints; nil: a pebble database in the data directory, with Pebble.
 	Table  Table
 	Pebble PebbleOptions
-	// Window is how many ids each of two generations holds in memory, 32 bytes each. Default 262,144.
+	// Window is how many ids each of two generations holds in memory, in all 128 bytes each. Default 262,144.
 	Window int
+	// Place of Places spreads the work of a shard's replicas, which put the same ids at the same time.
+	Place, Places int
 	// CacheBytes is the memory for blocks of history that were read. Default 4 MiB.
 	CacheBytes int64
 	// HistoryBytes is the size of a history file. Default 256 MiB.
@@ -56,9 +58,9 @@ type Checkpoint struct {
 // goroutine that owns the replica, but for Job.Run.
 //
 // A checkpoint at index i is made in this order, which crashes dictate: the history is synced as far as i;
-// one batch takes the accounts that changed, what is in P, the hashes, and i itself, and is given to the table
-// after every id of the history; the table is flushed; only then may the log be cut. No other batch holds
-// an applied index. So whatever a crash leaves, the table's newest checkpoint has its history and its ids.
+// one batch takes the accounts that changed, what is in P, the hashes, from which row on ids may be missing in the
+// table, and i itself; the table is flushed; only then may the log be cut. No other batch holds an applied index. So
+// whatever a crash leaves, the table's newest checkpoint has its history, and with it its ids.
 type Store struct {
 	dir     *Dir
 	table   Table
@@ -72,7 +74,6 @@ type Store struct {
 	// Of the checkpoint under way.
 	frozen *ledger.Frozen
 	end    historyEnd
-	puts   uint64 // ids that must be in the table before it
 	gen    uint64
 	job    *Job
 }
@@ -107,9 +108,9 @@ func (s *Store) open(path string, o StoreOptions) error {
 		return err
 	}
 	var end historyEnd
-	var ranges idRanges
+	var ids idsAtCheckpoint
 	if ok {
-		if end, ranges, err = s.decode(path, value); err != nil {
+		if end, ids, err = s.decode(path, value); err != nil {
 			return err
 		}
 	}
@@ -117,17 +118,25 @@ func (s *Store) open(path string, o StoreOptions) error {
 	if err != nil {
 		return err
 	}
-	s.index = openIndex(s.table, s.history, ranges, o.Window)
+	s.index = openIndex(s.table, s.history, ids.stored, ids.indexed,
+		indexOptions{Window: o.Window, Aside: s.own, Place: o.Place, Places: o.Places})
 	return nil
 }
 
+// idsAtCheckpoint is what a checkpoint says of the table's ids: the ranges of those that count, and the first row
+// whose id may be missing.
+type idsAtCheckpoint struct {
+	stored  idRanges
+	indexed uint64
+}
+
 // encode returns the checkpoint's value, little endian: version 1, identity 28, index, term, rows,
-// generation 8 each; as uvarint-counted bytes the rows behind the last full block and the ledger's head; the
+// generation, first row whose id may not be in the table 8 each; as uvarint-counted bytes the rows behind the last full block and the ledger's head; the
 // ranges of ids; CRC32C over all of it 4.
 func (s *Store) encode(c Checkpoint, tail, head []byte) []byte {
 	b := append(make([]byte, 0, 8192+len(head)), checkpointVersion)
 	b = s.dir.id.appendTo(b)
-	for _, v := range []uint64{c.Index, c.Term, c.Rows, c.Generation} {
+	for _, v := range []uint64{c.Index, c.Term, c.Rows, c.Generation, min(c.Rows, s.index.indexed)} {
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
 	b = append(binary.AppendUvarint(b, uint64(len(tail))), tail...)
@@ -137,15 +146,15 @@ func (s *Store) encode(c Checkpoint, tail, head []byte) []byte {
 }
 
 // decode reads what encode wrote into the store.
-func (s *Store) decode(path string, b []byte) (end historyEnd, ranges idRanges, err error) {
-	bad := func(what string) (historyEnd, idRanges, error) {
-		return historyEnd{}, idRanges{}, damagedFile(path, "holds a checkpoint that "+what)
+func (s *Store) decode(path string, b []byte) (end historyEnd, ids idsAtCheckpoint, err error) {
+	bad := func(what string) (historyEnd, idsAtCheckpoint, error) {
+		return historyEnd{}, idsAtCheckpoint{}, damagedFile(path, "holds a checkpoint that "+what)
 	}
 	if len(b) < 5 {
 		return bad("is too short")
 	}
 	if b[0] > checkpointVersion {
-		return end, ranges, &describedError{kind: ErrNewerFormat, text: fmt.Sprintf(
+		return end, ids, &describedError{kind: ErrNewerFormat, text: fmt.Sprintf(
 			"%s holds a checkpoint of format %d, but this raftbank reads format %d: start the newer raftbank that wrote it",
 			path, b[0], checkpointVersion)}
 	}
@@ -158,20 +167,20 @@ func (s *Store) decode(path string, b []byte) (end historyEnd, ranges idRanges, 
 		id.decode(raw)
 	}
 	if err := s.dir.belongs(path, id); err != nil {
-		return end, ranges, err
+		return end, ids, err
 	}
-	for _, v := range []*uint64{&s.last.Index, &s.last.Term, &s.last.Rows, &s.last.Generation} {
+	for _, v := range []*uint64{&s.last.Index, &s.last.Term, &s.last.Rows, &s.last.Generation, &ids.indexed} {
 		if raw := r.bytes(8); raw != nil {
 			*v = binary.LittleEndian.Uint64(raw)
 		}
 	}
 	end = historyEnd{rows: s.last.Rows, tail: r.bytes(r.uvarint())}
 	s.head = r.bytes(r.uvarint())
-	ranges, err = decodeRanges(r)
-	if err != nil || r.failed || len(r.rest) > 0 || s.last.Index == 0 {
+	ids.stored, err = decodeRanges(r)
+	if err != nil || r.failed || len(r.rest) > 0 || s.last.Index == 0 || ids.indexed > s.last.Rows {
 		return bad("cannot be decoded")
 	}
-	return end, ranges, nil
+	return end, ids, nil
 }
 
 // State returns the shard's state as of the last checkpoint, or an empty one. It comes once; from then on
@@ -219,19 +228,18 @@ func (s *Store) Begin(generation uint64) error {
 	if err := s.history.writeOut(); err != nil {
 		return err
 	}
-	s.end, s.puts, s.gen = s.history.end(), s.index.puts, generation
+	s.end, s.gen = s.history.end(), generation
 	s.frozen = s.state.Freeze()
 	return nil
 }
 
-// Step goes on with the checkpoint by about n pages of accounts and n ids times 64. Once everything is gathered it
-// returns the Job that remains, once.
+// Step goes on with the checkpoint by about n pages of accounts. Once everything is gathered it returns the Job that
+// remains, once.
 func (s *Store) Step(n int) *Job {
 	if s.frozen == nil {
 		return nil
 	}
-	paged := s.frozen.Step(n)
-	if !s.index.writeThrough(s.puts, 64*n) || !paged {
+	if !s.frozen.Step(n) {
 		return nil
 	}
 	f := s.frozen
@@ -266,8 +274,11 @@ func (s *Store) Figures() map[string]uint64 {
 // Close closes the files. A Job must have returned.
 func (s *Store) Close() error {
 	var err error
+	if s.index != nil {
+		err = s.index.close()
+	}
 	if s.history != nil {
-		err = s.history.Close()
+		err = errors.Join(err, s.history.Close())
 	}
 	if s.own && s.table != nil {
 		err = errors.Join(err, s.table.Close())

@@ -336,6 +336,16 @@ func TestTableMetamorphic(t *testing.T) {
 				must(t, m.Flush())
 				since = nil
 			}
+			if rng.IntN(8) == 0 {
+				// It is durable at once, whatever becomes of the batches before it.
+				var run sortedIDs
+				for i := range 1 + rng.IntN(10) {
+					run = append(run, windowEntry{id: testID(rng.Uint64N(8), uint64(i)), position: rng.Uint64()})
+				}
+				slices.SortFunc(run, func(a, b windowEntry) int { return a.id.Compare(b.id) })
+				must(t, p.Ingest(run))
+				must(t, m.Ingest(run))
+			}
 			var b Batch
 			for range 1 + rng.IntN(40) {
 				b.Set(fmt.Appendf(nil, "key %d", rng.IntN(500)), fmt.Appendf(nil, "value %d %0*d", rng.Uint32(), rng.IntN(80), 0))
@@ -374,8 +384,17 @@ func sameTable(t *testing.T, m *MemoryTable, p Table) {
 }
 
 func equalTables(m *MemoryTable, p Table) bool {
+	var keys [][]byte
 	for i := range 500 {
-		key := fmt.Appendf(nil, "key %d", i)
+		keys = append(keys, fmt.Appendf(nil, "key %d", i))
+	}
+	for hi := range uint64(8) {
+		for lo := range uint64(10) {
+			id := testID(hi, lo)
+			keys = append(keys, append([]byte{indexPrefix}, id[:]...))
+		}
+	}
+	for _, key := range keys {
 		a, aOK, _ := m.Get(key, nil)
 		b, bOK, err := p.Get(key, nil)
 		if err != nil || aOK != bOK || string(a) != string(b) {

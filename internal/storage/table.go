@@ -11,12 +11,15 @@ import (
 // crash it holds what it held after some batch, at least that of the last Flush. Batches are never torn and
 // never change their order.
 //
-// Flush may run on another goroutine while the others are called; all else belongs to one goroutine.
+// All methods but Close may be called from several goroutines.
 type Table interface {
 	// Get appends the value of a key to into; false: there is none.
 	Get(key, into []byte) (value []byte, ok bool, err error)
 	// Apply makes a batch visible at once. It is durable after the next Flush, or earlier.
 	Apply(b *Batch) error
+	// Ingest makes a sorted run visible at once, and is durable when it returns: earlier than batches that were
+	// applied before it. Its keys are in no such batch.
+	Ingest(r Run) error
 	// Flush returns once everything that was applied before is durable.
 	Flush() error
 	// Health returns the error that has stopped the table's own work, if one has: a Flush may then never
@@ -24,6 +27,14 @@ type Table interface {
 	Health() error
 	// Close ends the table; what was not flushed may be lost.
 	Close() error
+}
+
+// Run is a list of keys with values whose keys ascend, each one once.
+type Run interface {
+	// Len returns the number of keys, at least one.
+	Len() int
+	// At appends the i-th key with its value to b, which is empty, and returns both.
+	At(i int, b []byte) (key, value []byte)
 }
 
 // Batch is a list of keys with values that become visible and durable together. A later value of a key counts.
@@ -59,7 +70,7 @@ func (b *Batch) each(f func(key, value []byte) error) error {
 	return nil
 }
 
-// MemoryTable is a deterministic Table in memory, for the simulator and as the reference for the one on
+// MemoryTable is a deterministic Table in memory for one goroutine, for the simulator and as the reference for the one on
 // disk. It outlives Close, like a disk; Crash says what a crash leaves.
 type MemoryTable struct {
 	durable, live map[string][]byte
@@ -91,6 +102,16 @@ func (b *Batch) into(m map[string][]byte) {
 		m[string(key)] = bytes.Clone(value)
 		return nil
 	})
+}
+
+// Ingest implements Table.
+func (t *MemoryTable) Ingest(r Run) error {
+	var b []byte
+	for i := range r.Len() {
+		key, value := r.At(i, b[:0])
+		t.durable[string(key)], t.live[string(key)] = bytes.Clone(value), bytes.Clone(value)
+	}
+	return nil
 }
 
 // Flush implements Table.
