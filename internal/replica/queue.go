@@ -51,7 +51,15 @@ type queue struct {
 
 func (q *queue) init() { q.proposed = map[slot]*proposal{} }
 
-func (q *queue) waitingToPropose() bool { return len(q.open) > 0 }
+// fullBytes is the size from which an open proposal does not wait for the one before it.
+const fullBytes = 64 << 10
+
+// waitingToPropose reports whether something is to be proposed now. While an entry is on its way through the log, a
+// small proposal waits and grows: it then shares one write with what comes meanwhile, and who waits for the entry has
+// mostly asked again by then.
+func (q *queue) waitingToPropose() bool {
+	return len(q.open) > 1 || len(q.open) == 1 && (len(q.proposed) == 0 || q.open[0].bytes >= fullBytes)
+}
 
 // add appends a command; waiters has one element per item, bytes estimates its size. Commands of
 // one kind that follow each other become one; a proposal is closed at limit bytes.
@@ -130,13 +138,13 @@ func waitersOf(ws []waiter) []waiter {
 
 // propose gives the open proposals to raft.
 func (r *Replica) propose() {
-	if len(r.queue.open) == 0 {
-		return
-	}
 	if r.lead.part == nil {
 		for _, w := range r.queue.dropUnproposed() {
 			r.answers.status(w.call, wire.StatusNotLeader, "")
 		}
+		return
+	}
+	if !r.queue.waitingToPropose() {
 		return
 	}
 	open := r.queue.open

@@ -22,14 +22,20 @@ func early(t raftpb.MessageType) bool {
 	return t == raftpb.MsgApp || t == raftpb.MsgHeartbeat || planted.On(planted.AckBeforeSync)
 }
 
-func (r *Replica) sendEarly(ms []*raftpb.Message) { r.sendRaft(ms, true) }
-func (r *Replica) sendLate(ms []*raftpb.Message)  { r.sendRaft(ms, false) }
+// sendEarly sends what may leave before the write, but for appends that wait for the next one.
+func (r *Replica) sendEarly(ms []*raftpb.Message) {
+	r.sendRaft(ms, func(m *raftpb.Message) bool { return early(m.GetType()) && !r.holds(m) })
+}
 
-// sendRaft groups messages by receiver, in their order.
-func (r *Replica) sendRaft(ms []*raftpb.Message, wantEarly bool) {
+func (r *Replica) sendLate(ms []*raftpb.Message) {
+	r.sendRaft(ms, func(m *raftpb.Message) bool { return !early(m.GetType()) })
+}
+
+// sendRaft groups the chosen messages by receiver, in their order.
+func (r *Replica) sendRaft(ms []*raftpb.Message, chosen func(*raftpb.Message) bool) {
 	groups := make(map[uint64]*wire.Raft, 4)
 	for _, m := range ms {
-		if early(m.GetType()) != wantEarly {
+		if !chosen(m) {
 			continue
 		}
 		data, err := proto.Marshal(m)
@@ -137,7 +143,7 @@ func (r *Replica) becomeLeader(term uint64) {
 // surely was not (NOT_LEADER).
 func (r *Replica) stepDown(term uint64) {
 	r.event(LevelInfo, "lost leadership", "term", r.lead.term, "new_term", term)
-	r.lead = leadership{}
+	r.lead, r.held = leadership{}, nil
 	for _, w := range r.queue.dropProposed() {
 		invariant.Sometimes("replica: lost leadership with a caller's proposal in the log")
 		r.answers.status(w.call, plantedLost(), "")

@@ -135,6 +135,7 @@ type Replica struct {
 	startCommit uint64
 
 	lead     leadership
+	held     []heldAppend // oldest first
 	queue    queue
 	reads    reads
 	answers  answers
@@ -265,7 +266,7 @@ func (r *Replica) Replaying() bool {
 func (r *Replica) HasWork() bool {
 	return r.rn.HasReady() || r.queue.waitingToPropose() || (len(r.reads.fresh) > 0 && (r.lead.part == nil || r.ownTermApplied())) ||
 		len(r.answers.order) > 0 || len(r.out.Sends) > 0 || len(r.out.Events) > 0 || r.out.Fatal != nil ||
-		(r.lead.part != nil && r.lead.part.HasEffects()) || r.leadershipChanged()
+		(r.lead.part != nil && r.lead.part.HasEffects()) || r.leadershipChanged() || r.heldDue()
 }
 
 // Turn coalesces everything stepped since the last one. nowNs is the wall clock in Unix
@@ -280,6 +281,7 @@ func (r *Replica) Turn(nowNs int64) Output {
 	r.propose()
 	r.issueReads()
 	var out Output
+	r.sendRaft(r.releaseHeld(), func(*raftpb.Message) bool { return true })
 	if r.rn.HasReady() {
 		rd := r.rn.Ready()
 		r.ready = &rd
