@@ -144,33 +144,46 @@ func TestWrongShardIsToldSo(t *testing.T) {
 	}
 }
 
-func TestRolledBackDirectoryIsRefusedByTheLeader(t *testing.T) {
-	b := newBank(t).boot()
-	lead := b.leader(1)
-	follower := lead%3 + 1
+func TestRolledBackDirectoryIsRefused(t *testing.T) {
+	t.Run("a follower's, by the leader", func(t *testing.T) {
+		b := newBank(t).boot()
+		lead := b.leader(1)
+		b.wantRolledBackRefused(lead%3+1, lead)
+	})
+	t.Run("the leader's, by a follower", func(t *testing.T) {
+		b := newBank(t).boot()
+		lead := b.leader(1)
+		b.wantRolledBackRefused(lead, lead%3+1)
+	})
+}
+
+// wantRolledBackRefused lets a server come back with less than it acknowledged: the witness must know.
+func (b *bank) wantRolledBackRefused(back, witness shard.ServerID) {
+	t := b.t
+	t.Helper()
 	for n := byte(1); n < 10; n++ {
 		b.transfer(record(n, 1, 2, 1))
 	}
 	b.tick(3)
-	b.kill(follower)
-	probe := &wire.Probe{Shard: 1, Server: follower, Incarnation: 100 + uint32(follower), State: wire.ReplicaInitialised,
-		Term: b.replicas[lead].rn.BasicStatus().GetTerm(), LastIndex: 5}
-	b.replicas[lead].StepPeer(follower, probe)
+	b.kill(back)
+	probe := &wire.Probe{Shard: 1, Server: back, Incarnation: 100 + uint32(back), State: wire.ReplicaInitialised,
+		Term: b.replicas[witness].rn.BasicStatus().GetTerm(), LastIndex: 5}
+	b.replicas[witness].StepPeer(back, probe)
 	var reply *wire.ProbeReply
-	for b.replicas[lead].HasWork() {
-		out := b.replicas[lead].Turn(0)
+	for b.replicas[witness].HasWork() {
+		out := b.replicas[witness].Turn(0)
 		for _, s := range out.Sends {
 			if m, ok := s.Message.(*wire.ProbeReply); ok {
 				reply = m
 			}
 		}
-		b.replicas[lead].Persisted()
+		b.replicas[witness].Persisted()
 	}
 	if reply == nil || reply.Verdict != wire.VerdictRolledBack || reply.RememberedIndex <= 5 {
 		t.Fatalf("got %+v, want the verdict that the directory was rolled back", reply)
 	}
-	f := NewFormer(FormerOptions{Self: *probe, Members: b.members(1), Peers: []shard.ServerID{lead}})
-	f.Step(lead, reply)
+	f := NewFormer(FormerOptions{Self: *probe, Members: b.members(1), Peers: []shard.ServerID{witness}})
+	f.Step(witness, reply)
 	if err := f.Refused(); !errors.Is(err, ErrRolledBack) {
 		t.Errorf("got %v", err)
 	}

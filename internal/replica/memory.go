@@ -59,6 +59,10 @@ func (r *Replica) remember(m *raftpb.Message) {
 		if !m.GetReject() {
 			a.index = max(a.index, min(m.GetIndex(), r.rn.BasicStatus().GetCommit()))
 		}
+	case raftpb.MsgApp, raftpb.MsgHeartbeat:
+		// A leader writes and syncs what it appends before it takes the next message, so it holds durably whatever
+		// its followers have let it commit: its own acknowledgement goes to nobody else.
+		a.index = max(a.index, m.GetCommit())
 	}
 	a.term = max(a.term, m.GetTerm())
 	r.peers.seen[m.GetFrom()] = a
@@ -73,10 +77,6 @@ func (r *Replica) stepProbe(from shard.ServerID, m *wire.Probe) {
 	}
 	asker := RaftID(m.Server, m.Incarnation)
 	known := r.peers.seen[asker]
-	if first, err := r.options.Log.FirstIndex(); err == nil && first > 1 && r.isMember(asker) {
-		// The log was cut since every member's checkpoint held what was cut.
-		known.index = max(known.index, first-1)
-	}
 	reply := &wire.ProbeReply{
 		Shard: r.options.Shard, Server: r.options.Server, Incarnation: r.options.Incarnation,
 		State: wire.ReplicaInitialised, Term: r.rn.BasicStatus().GetTerm(), LastIndex: last,

@@ -43,8 +43,8 @@ func (d *disk) restore(c diskCopy) {
 	}
 }
 
-// damageLog changes something in the first half of what a segment holds, so that the damage lies before the
-// log's end. It reports whether there was anything to damage.
+// damageLog changes something in the first half of what a segment holds and before its last block, so that the
+// damage lies before the log's end. It reports whether there was anything to damage.
 func (d *disk) damageLog(f fault) bool {
 	for _, name := range slices.Sorted(maps.Keys(d.names)) {
 		if d.damageIn(name, d.names[name].data, f) {
@@ -60,9 +60,16 @@ func (d *disk) damageIn(name string, data []byte, f fault) bool {
 	if !strings.HasSuffix(name, ".seg") || used < 8*sectorBytes {
 		return false
 	}
-	at := sectorBytes + d.rng.IntN(used/2-sectorBytes)
-	for data[at] == 0 {
+	last := lastBlock(data[:used])
+	if last <= sectorBytes {
+		return false
+	}
+	at := sectorBytes + d.rng.IntN(min(used/2, last)-sectorBytes)
+	for data[at] == 0 && at < last-1 {
 		at++ // what fills up a sector bears no meaning
+	}
+	for data[at] == 0 {
+		at--
 	}
 	sector := data[at/sectorBytes*sectorBytes:][:sectorBytes]
 	switch f {
@@ -80,6 +87,21 @@ func (d *disk) damageIn(name string, data []byte, f fault) bool {
 		data[at] ^= 1 << d.rng.IntN(8)
 	}
 	return true
+}
+
+// lastBlock returns where the last block of a segment begins: the file's header takes a sector, and every block begins
+// with one, with the same magic, and with the segment's generation behind its checksum; blocks of an earlier
+// generation are remains. Damage to the last block alone is a torn write to every reader.
+func lastBlock(segment []byte) int {
+	first := segment[sectorBytes:]
+	at := len(segment) / sectorBytes * sectorBytes
+	for at > sectorBytes {
+		if b := segment[at:]; len(b) >= 16 && bytes.Equal(b[:4], first[:4]) && bytes.Equal(b[8:16], first[8:16]) {
+			break
+		}
+		at -= sectorBytes
+	}
+	return at
 }
 
 // damageFile damages a whole file: it is cut short, full of zeros, or gone.

@@ -206,3 +206,49 @@ func TestLogMustReachTheCheckpoint(t *testing.T) {
 		must(t, d.Close())
 	}
 }
+
+// TestOldBlockInAnothersPlace reads entries that are in memory no more from a segment in which the disk put a sound
+// block in another one's place: no wrong entry may come out of it.
+func TestOldBlockInAnothersPlace(t *testing.T) {
+	for from := range 3 {
+		for to := range 3 {
+			mem := vfs.NewMem()
+			dir := mustDir(t, mem)
+			l, err := dir.OpenLog(LogOptions{SegmentBytes: 4096, Voters: []uint64{1}, MemoryBytes: 100})
+			must(t, err)
+			for i := uint64(1); i <= 20; i++ {
+				must(t, l.Append(hard(1, 1, i-1), []*raftpb.Entry{ent(i, 1, "content of an entry")}, true))
+			}
+			l.Trim(20)
+			name := dir.file(segmentName(1))
+			f, err := mem.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+			must(t, err)
+			block := make([]byte, blockAlign)
+			_, err = f.ReadAt(block, segmentHeaderSize+int64(from)*blockAlign)
+			must(t, err)
+			_, err = f.WriteAt(block, segmentHeaderSize+int64(to)*blockAlign)
+			must(t, err)
+			must(t, f.Close())
+			got, damage := readOldEntries(l, 2)
+			if from == to && (damage != nil || len(got) == 0 || got[0].GetIndex() != 2) {
+				t.Errorf("undamaged: got %v, %v", got, damage)
+			}
+			if from != to && !errors.Is(damage, ErrDamaged) {
+				t.Errorf("block %d in place of block %d: got %v, %v; want damage", from, to, got, damage)
+			}
+		}
+	}
+}
+
+func readOldEntries(l *Log, lo uint64) (got []*raftpb.Entry, damage error) {
+	defer func() {
+		if v := recover(); v != nil {
+			damage = v.(*ReadError)
+		}
+	}()
+	got, err := l.Entries(lo, 8, 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	return got, nil
+}

@@ -147,7 +147,7 @@ func (d *Dir) scan(gens []uint64, start logStart) (s *scanner, skip int, err err
 		images[i] = segmentImage{name: d.file(segmentName(g)), generation: g, read: func() ([]byte, error) { return d.readSegment(g) }}
 	}
 	s, err = scanLogFrom(images, d.id.seed(), start)
-	if errors.Is(err, errNoState) && gens[0] == 1 {
+	if noState := new(noStateError); errors.As(err, &noState) && gens[0] == 1 && start.generation > 1 {
 		// An earlier version wrote the segment.
 		start.generation = 1
 		return d.scan(gens, start)

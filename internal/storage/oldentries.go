@@ -77,10 +77,14 @@ func (l *Log) readOld(k int) (*oldEntries, error) {
 	}
 	old := &oldEntries{generation: c.generation}
 	read := segmentContent{generation: c.generation, known: true}
+	var number uint64 // of the last block
 	for off := int64(segmentHeaderSize); off < end; {
 		m, payload, ok := decodeBlock(raw[off:], l.seed, c.generation)
+		// A sound block in another one's place is damage too.
+		ok = ok && (number == 0 || m.number == number+1)
 		var entries []*raftpb.Entry
 		if ok {
+			number = m.number
 			_, entries, err = decodePayload(bytes.Clone(payload))
 		}
 		if !ok || err != nil {

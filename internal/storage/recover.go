@@ -2,7 +2,6 @@ package storage
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math"
 
@@ -63,8 +62,11 @@ func scanLog(images []segmentImage, seed uint32) (*scanner, error) {
 	return scanLogFrom(images, seed, logStart{generation: 1})
 }
 
-// errNoState says that a log cannot be read from a segment on, since that does not begin with the HardState.
-var errNoState = errors.New("segment begins without a HardState")
+// noStateError is the ErrDamaged of a log that cannot be read from a segment on, since that does not begin with the
+// HardState.
+type noStateError struct{ error }
+
+func (e *noStateError) Unwrap() error { return e.error }
 
 // scanLogFrom is scanLog for a log whose first image is the segment that a checkpoint names.
 func scanLogFrom(images []segmentImage, seed uint32, start logStart) (*scanner, error) {
@@ -142,7 +144,7 @@ func (s *scanner) segment(image int, img segmentImage, raw []byte) error {
 func (s *scanner) apply(name string, off int64, m blockMeta, payload []byte) error {
 	hs, entries, err := decodePayload(bytes.Clone(payload))
 	if hs == nil && off == segmentHeaderSize && s.start.generation > 1 && len(s.segments) == 1 {
-		return errNoState
+		return &noStateError{damagedFile(name, "does not begin with the HardState")}
 	}
 	if err == nil && (m.syncedEnd < segmentHeaderSize || m.syncedEnd > off) {
 		err = fmt.Errorf("%w: impossible end of the synced part %d", errPayload, m.syncedEnd)
