@@ -94,7 +94,8 @@ type Entry struct {
 	Amount   string `json:"amount"`
 	Outcome  string `json:"outcome"` // committed, yes, no, aborted
 	Reason   string `json:"reason,omitempty"`
-	TimeNs   int64  `json:"time_ns"` // leader's wall clock, for display
+	TimeNs   int64  `json:"time_ns"`         // leader's wall clock, for display
+	Epoch    uint32 `json:"epoch,omitempty"` // number of the newest audit's cut before the row; 0: none
 }
 
 // DatastoreQuery selects rows; the newest Limit of those that match are returned. A server returns at most

@@ -52,6 +52,8 @@ type bank interface {
 	Status(ctx context.Context) (api.Status, error)
 	Datastore(ctx context.Context, server shard.ServerID, q api.DatastoreQuery) (api.Datastore, error)
 	Explain(ctx context.Context, id client.ID) (api.Explain, error)
+	History(ctx context.Context, a client.Account, o client.HistoryOptions) (api.History, error)
+	GetTransfer(ctx context.Context, id client.ID, o client.ReadOptions) (api.TransferRecord, error)
 	InDoubt(ctx context.Context) (api.InDoubt, error)
 	CheckConservation(ctx context.Context) (api.Check, error)
 	Audit(ctx context.Context) (api.Audit, error)

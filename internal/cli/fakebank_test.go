@@ -223,6 +223,75 @@ func (b *fakeBank) Explain(_ context.Context, id client.ID) (api.Explain, error)
 	return v, nil
 }
 
+func (b *fakeBank) freshness(server int, o client.ReadOptions) api.Freshness {
+	f := api.Freshness{Server: server, Role: "leader", Strong: !o.Stale && o.Server == 0, Term: 2, Applied: 1204}
+	if !f.Strong {
+		f.Role, f.Applied, f.Behind, f.Heard = "follower", 1200, 4, 3
+		if o.Server != 0 {
+			f.Server = int(o.Server)
+		}
+	}
+	return f
+}
+
+func (b *fakeBank) History(_ context.Context, a client.Account, o client.HistoryOptions) (api.History, error) {
+	id, _ := b.topology.ShardOf(a)
+	if b.scenario == "down" {
+		return api.History{}, noServer(b.topology, id)
+	}
+	v := api.History{Account: a.String(), Shard: int(id), Cluster: id.String(), Freshness: b.freshness(1, o.ReadOptions),
+		Balance: "1204", Available: "1200", PendingIn: "0", PendingOut: "4"}
+	const at = 1700000000123456000
+	v.Lines = []api.HistoryLine{
+		{TimeNs: at + 4e6, ID: fakeID, Counterparty: "1003", Amount: "-4", Result: api.LineReserved, Balance: "1204", Available: "1200", Index: 1204, Term: 2, Row: 905},
+		{TimeNs: at + 3e6, ID: fakeID, Counterparty: "2003", Amount: "-7", Result: api.LineReleased, Reason: "timed_out", Balance: "1204", Available: "1204", Index: 1203, Term: 2, Row: 904},
+		{TimeNs: at, ID: fakeID, Counterparty: "5", Amount: "1194", Result: api.LinePosted, Balance: "1204", Available: "1197", Index: 1100, Term: 2, Row: 801},
+		{TimeNs: at - 9e9, Amount: "10", Result: api.LineOpening, Balance: "10", Available: "10", Index: 2, Term: 1},
+	}
+	if o.Cursor != "" {
+		v.Lines = v.Lines[2:]
+	}
+	if o.Limit < len(v.Lines) {
+		v.Lines, v.Next = v.Lines[:o.Limit], "AQMCfjQ"
+	}
+	if b.scenario == "minority" {
+		v.Next, v.Error = "AQMCfjQ", noServer(b.topology, id)
+	}
+	return v, nil
+}
+
+func (b *fakeBank) GetTransfer(_ context.Context, id client.ID, o client.ReadOptions) (api.TransferRecord, error) {
+	v := api.TransferRecord{ID: id.String(), Outcome: api.OutcomeNotFound}
+	for n := 1; n <= 3; n++ {
+		if o.Server != 0 && (int(o.Server)+2)/3 != n {
+			continue
+		}
+		v.Shards = append(v.Shards, api.ShardTransfer{Shard: n, Cluster: fmt.Sprintf("C%d", n), Up: b.scenario != "down",
+			Freshness: b.freshness(3*n-2, o), State: "none", Entries: []api.Entry{}})
+	}
+	switch b.scenario {
+	case "empty":
+		return v, nil
+	case "down":
+		v.Outcome, v.Error = "", noServer(b.topology, 1)
+		return v, nil
+	}
+	v.From, v.To, v.Amount, v.Kind, v.Outcome = "3", "1003", "4", "cross", "committed"
+	const at = 1700000000123456000
+	e := api.Entry{Row: 7, Index: 40, Term: 2, Kind: "prepare", ID: v.ID, From: "3", To: "1003", Amount: "4", Outcome: "yes", TimeNs: at, Epoch: 1}
+	c := e
+	c.Row, c.Index, c.Kind, c.Outcome, c.TimeNs = 8, 41, "commit", "committed", at+2e6
+	v.Shards[0].State, v.Shards[0].Entries = "committed", []api.Entry{e, c}
+	v.Shards[1].State, v.Shards[1].Entries = "prepared", []api.Entry{e}
+	if b.scenario == "minority" {
+		v.Outcome = api.OutcomeInDoubt
+		v.Shards[0].State, v.Shards[0].Entries = "prepared", v.Shards[0].Entries[:1]
+		v.Shards[1].Up, v.Shards[1].Entries = false, []api.Entry{}
+		v.Error = noServer(b.topology, 2)
+	}
+	return v, nil
+}
+
 func (b *fakeBank) InDoubt(context.Context) (api.InDoubt, error) {
 	if b.scenario == "down" {
 		return api.InDoubt{}, noServer(b.topology, 1)

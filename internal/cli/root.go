@@ -77,7 +77,7 @@ func newRootCmd(a *App) *cobra.Command {
 	flags.BoolVarP(&a.Quiet, "quiet", "q", a.Quiet, "no notes and no progress on stderr")
 	flags.BoolVar(&a.NoColor, "no-color", a.NoColor, "no colours (NO_COLOR is honoured too)")
 	root.AddCommand(
-		newTransferCmd(a), newFileTransferCmd(a), newBalanceCmd(a), newDatastoreCmd(a), newExplainCmd(a),
+		newTransferCmd(a), newFileTransferCmd(a), newBalanceCmd(a), newHistoryCmd(a), newGetTransferCmd(a), newDatastoreCmd(a), newExplainCmd(a),
 		newPerformanceCmd(a), newStatusCmd(a), newResolveCmd(a), newCancelCmd(a), newInDoubtCmd(a),
 		newAuditCmd(a), newCheckCmd(a), newSimCmd(a), newBenchCmd(a), newConfigCmd(a), newVersionCmd(a), newCompletionCmd(a),
 	)

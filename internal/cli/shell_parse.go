@@ -26,6 +26,8 @@ func shellCommands() []*shellCommand {
 		{name: "FileTransfer", aliases: []string{"file-transfer"}, args: "FILE", help: "every transfer of a file", argv: []string{"file-transfer"}},
 		{name: "PrintBalance", aliases: []string{"balance"}, args: "ID", help: "an account on every replica of its cluster", argv: []string{"balance"}},
 		{name: "PrintDatastore", aliases: []string{"datastore"}, args: "[N]", help: "what every server (or server N) has committed", argv: []string{"datastore"}},
+		{name: "History", args: "ID [N]", help: "an account's statement, the newest N lines, with the running balance", argv: []string{"history"}},
+		{name: "GetTransfer", aliases: []string{"get-transfer"}, args: "ID", help: "a transfer's record, outcome and rows at every cluster", argv: []string{"get-transfer"}},
 		{name: "Explain", args: "ID", help: "one transfer over all servers, as a timeline", argv: []string{"explain"}},
 		{name: "Performance", args: "[reset]", help: "throughput and latency of this session", argv: []string{"performance"}},
 		{name: "Leaders", aliases: []string{"status"}, help: "clusters, leaders, terms, who is down; also: Status", argv: []string{"status"}},
@@ -231,6 +233,11 @@ func (l shellLine) commandLine(format Format) []string {
 	if argv[0] == "datastore" && len(args) > 0 {
 		if _, err := strconv.Atoi(args[0]); err == nil {
 			argv, args = append(argv, "--server", args[0]), args[1:]
+		}
+	}
+	if argv[0] == "history" && len(args) > 1 {
+		if _, err := strconv.Atoi(args[1]); err == nil {
+			argv, args = append(argv, args[0], "--limit", args[1]), args[2:]
 		}
 	}
 	return append(argv, args...)

@@ -146,6 +146,8 @@ func costBytes(m wire.Message) int {
 		return messageBytes + itemBytes*len(m.Accounts)
 	case *wire.AdminRequest:
 		return messageBytes + len(m.Body)
+	case *wire.QueryRequest:
+		return messageBytes + len(m.Cursor)
 	case *wire.Reply:
 		n := messageBytes + itemBytes*(len(m.Results)+len(m.Balances)) + len(m.Body)
 		for i := range m.Blocks {

@@ -146,7 +146,7 @@ func (f *rowFilter) match(row *ledger.Row) bool {
 func entryOf(row *ledger.Row) api.Entry {
 	e := api.Entry{
 		Row: row.Position, Index: row.Index, Position: row.Item, Term: row.Term, Kind: row.Kind.String(),
-		TimeNs: row.TimeNs, Outcome: rowOutcome(row),
+		TimeNs: row.TimeNs, Epoch: row.Epoch, Outcome: rowOutcome(row),
 	}
 	if row.Kind != ledger.RowGenesis {
 		e.ID = row.Record.ID.String()

@@ -21,6 +21,7 @@ const (
 	readStatus
 	readSuspect // own YES without a trace: lost data, or only behind?
 	readAudit   // CONFIRM and COLLECT
+	readQuery   // statements and transfers
 )
 
 // readOp waits for a read point.
@@ -33,6 +34,7 @@ type readOp struct {
 	ids      []ledger.TransferID
 	suspect  txn.Suspect
 	audit    *wire.AuditRequest // readAudit
+	query    *wire.QueryRequest // readQuery
 }
 
 // readBatch shares one ReadIndex round.
@@ -189,6 +191,8 @@ func (r *Replica) serveRead(op *readOp) {
 		r.judgeSuspect(op.suspect)
 	case readAudit:
 		r.readAuditStep(op.call, op.audit)
+	case readQuery:
+		r.readQueried(op)
 	default:
 		panic("unreachable: read kind")
 	}

@@ -145,6 +145,7 @@ type Replica struct {
 	// checkpoints says how far those of the members reach.
 	checkpoints checkpoints
 	settling    map[uint64]afterSettle
+	queried     int // rows read for questions about the history since answers were last sent
 	deferred    int // those of settling that are deferrals
 	// guess is the believed leader of each other shard.
 	guess    map[shard.ID]shard.ServerID
@@ -322,6 +323,7 @@ func (r *Replica) Persisted() Output {
 // gather moves answers, sends and events into the output.
 func (r *Replica) gather(out Output) Output {
 	r.flushAnswers()
+	r.queried = 0
 	out.Sends, out.Events, out.Fatal, out.Alarm = r.out.Sends, r.out.Events, r.out.Fatal, r.out.Alarm
 	r.out = Output{}
 	return out

@@ -54,6 +54,8 @@ func (r *Replica) StepClient(conn uint64, m wire.Message) {
 		r.with(conn, &m.Header, func(c call) { r.balances(c, m) })
 	case *wire.AuditRequest:
 		r.with(conn, &m.Header, func(c call) { r.audit(c, m) })
+	case *wire.QueryRequest:
+		r.with(conn, &m.Header, func(c call) { r.query(c, m) })
 	case *wire.AdminRequest:
 		r.admin(call{conn: conn, request: m.Request}, m)
 	default:

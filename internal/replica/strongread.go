@@ -64,6 +64,11 @@ func (r *Replica) readAccounts(op *readOp) {
 // undecided stays out too, even if it has been posted since: a read with a later point that was answered
 // meanwhile may have shown the account without it. Both are found undecided by the same answer.
 func (r *Replica) readSettled(s *settlingRead, undecided []ledger.TransferID) {
+	if s.op.kind == readQuery {
+		r.endRead(s)
+		r.answerQuery(s.op.call, s.op.query)
+		return
+	}
 	out := setOf(undecided)
 	if planted.On(planted.ReadAtEnd) {
 		s.view, s.pending = r.viewOf(s.op.accounts), nil

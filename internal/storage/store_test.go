@@ -156,10 +156,10 @@ func (r *storeRun) check() {
 		}
 	}
 	for a := shard.Account(1); a <= 200; a++ {
-		want, _ := r.truth.Statement(a, 0, 1<<20)
-		got, _ := r.state.Statement(a, 0, 1<<20)
-		if !slices.Equal(want, got) {
-			r.t.Fatalf("account %d has another statement", a)
+		want, _, err := r.truth.Statement(a, nil, 1<<20)
+		got, _, err2 := r.state.Statement(a, nil, 1<<20)
+		if !slices.Equal(want, got) || err != nil || err2 != nil {
+			r.t.Fatalf("account %d has another statement (%v, %v)", a, err, err2)
 		}
 	}
 }

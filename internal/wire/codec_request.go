@@ -201,6 +201,26 @@ func (m *AdminRequest) decode(r *reader) {
 	m.Body = r.bytes(MaxFrameBytes)
 }
 
+// Type implements Message.
+func (*QueryRequest) Type() Type { return TypeQuery }
+
+// AppendTo implements Message.
+func (m *QueryRequest) AppendTo(b []byte) []byte {
+	b = appendBool(append(m.Header.appendTo(b), byte(m.Kind)), m.Strong)
+	b = appendU32(appendU64(b, uint64(m.Account)), m.Limit)
+	return append(appendText(b, m.Cursor), m.ID[:]...)
+}
+
+func (m *QueryRequest) decode(r *reader) {
+	m.Header.decodeFrom(r)
+	m.Kind = QueryKind(r.u8())
+	m.Strong = r.bool()
+	m.Account = shard.Account(r.u64())
+	m.Limit = r.u32()
+	m.Cursor = r.text()
+	copy(m.ID[:], r.take(idBytes))
+}
+
 // HeaderOf returns the header of a request, or nil if m is no request.
 func HeaderOf(m Message) *Header {
 	switch m := m.(type) {
@@ -221,6 +241,8 @@ func HeaderOf(m Message) *Header {
 	case *AuditRequest:
 		return &m.Header
 	case *AdminRequest:
+		return &m.Header
+	case *QueryRequest:
 		return &m.Header
 	}
 	return nil

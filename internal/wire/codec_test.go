@@ -25,7 +25,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite testdata/golden.txt (a change
 var allTypes = []Type{
 	TypeHello, TypeHelloReply, TypeRaft, TypeProbe, TypeProbeReply, TypeProof, TypeCheckpoint,
 	TypeTransfer, TypePrepare, TypeFinish, TypeInquire, TypeStatus, TypeCancel, TypeBalance, TypeAdmin, TypeReply,
-	TypeAudit,
+	TypeAudit, TypeQuery,
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -47,6 +47,7 @@ func TestRoundTrip(t *testing.T) {
 		TypeAdmin:      draw[AdminRequest],
 		TypeReply:      draw[Reply],
 		TypeAudit:      draw[AuditRequest],
+		TypeQuery:      draw[QueryRequest],
 	}
 	for _, typ := range allTypes {
 		t.Run(typ.String(), rapid.MakeCheck(func(t *rapid.T) {

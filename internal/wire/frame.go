@@ -173,6 +173,8 @@ func empty(typ Type) decoder {
 		return &AdminRequest{}
 	case TypeAudit:
 		return &AuditRequest{}
+	case TypeQuery:
+		return &QueryRequest{}
 	case TypeReply:
 		return &Reply{}
 	}
@@ -214,6 +216,8 @@ func (t Type) String() string {
 		return "admin"
 	case TypeAudit:
 		return "audit"
+	case TypeQuery:
+		return "query"
 	case TypeReply:
 		return "reply"
 	}

@@ -37,6 +37,7 @@ const (
 	TypeAdmin      Type = 23
 	TypeReply      Type = 24
 	TypeAudit      Type = 25
+	TypeQuery      Type = 26
 )
 
 // Message is anything that travels in a frame: pointers to the types below (*Hello, *Reply, ...).
@@ -221,6 +222,27 @@ type AuditRequest struct {
 	Step   AuditStep
 	Number uint32
 	Blocks []txn.Block // AuditBarrier: the first shard's certificate of the number
+}
+
+// QueryKind says what a QueryRequest asks for.
+type QueryKind uint8
+
+// Kinds of a QueryRequest: reply body.
+const (
+	QueryStatement QueryKind = 1 // api.History: a page of the statement of Account
+	QueryTransfer  QueryKind = 2 // api.ShardTransfer: what the shard holds under ID
+)
+
+// QueryRequest asks a shard for rows of its history: linearizably, then the leader answers, or of what the asked
+// replica has applied. The reply's Body is JSON of the type that Kind names.
+type QueryRequest struct {
+	Header
+	Kind    QueryKind
+	Strong  bool
+	Account shard.Account     // QueryStatement
+	Limit   uint32            // QueryStatement: lines; 0, or more than a page may have: a full page
+	Cursor  string            // QueryStatement: where to go on; empty: at the newest row
+	ID      ledger.TransferID // QueryTransfer
 }
 
 // AdminRequest asks one server something rare; Body and the reply's Body are JSON of the types in

@@ -2,7 +2,6 @@ package sessiontest
 
 import (
 	"encoding/json"
-	"slices"
 
 	"raftbank/internal/api"
 	"raftbank/internal/ledger"
@@ -87,8 +86,14 @@ func (b *Bank) Handle(to shard.ServerID, m wire.Message) *wire.Reply {
 		b.admin(to, s, q, reply)
 		return reply
 	}
-	q, isRead := m.(*wire.BalanceRequest)
-	if b.Leaders[s] != to && !(isRead && !q.Strong) {
+	stale := false
+	switch q := m.(type) {
+	case *wire.BalanceRequest:
+		stale = !q.Strong
+	case *wire.QueryRequest:
+		stale = !q.Strong
+	}
+	if b.Leaders[s] != to && !stale {
 		reply.Status, reply.Leader = wire.StatusNotLeader, b.Leaders[s]
 		return reply
 	}
@@ -138,6 +143,8 @@ func (b *Bank) serve(to shard.ServerID, s shard.ID, m wire.Message, reply *wire.
 		}
 	case *wire.BalanceRequest:
 		b.balances(to, s, m, reply)
+	case *wire.QueryRequest:
+		b.query(to, s, m, reply)
 	default:
 		panic("sessiontest: no request")
 	}
@@ -322,15 +329,7 @@ func (b *Bank) explain(to shard.ServerID, s shard.ID, body []byte) api.ServerExp
 			e.Reason = o.Reason.String()
 		}
 	}
-	rows := b.states[s].RowsOf(id)
-	slices.SortFunc(rows, func(a, b ledger.Row) int { return int(a.Position) - int(b.Position) })
-	for i := range rows {
-		r := &rows[i]
-		e.Entries = append(e.Entries, api.Entry{
-			Index: r.Index, Term: r.Term, Kind: r.Kind.String(), ID: q.ID, Outcome: r.State.String(),
-			From: r.Record.Debit.String(), To: r.Record.Credit.String(), Amount: r.Record.Amount.String(),
-		})
-	}
+	e.Entries = entries(b.states[s], id)
 	return e
 }
 
