@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"raftbank/internal/api"
-	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
 	"raftbank/internal/wire"
 )
@@ -59,7 +58,6 @@ func (r *Replica) readQueried(op *readOp) {
 	case r.lead.part == nil:
 		r.answers.status(op.call, wire.StatusNotLeader, "")
 	default:
-		invariant.Sometimes("replica: settled what was pending before a statement")
 		s := &settlingRead{op: op, since: r.now}
 		r.reads.waiting++
 		s.token = r.lead.part.Settle(pending)
