@@ -67,6 +67,7 @@ func TestStatement(t *testing.T) {
 	b.tick(60) // the participants finish both
 	in := record(6, 1003, 3, 9)
 	b.prepare(1, in)
+	b.tick(6)
 	const want = "announced 9 1003 = 7/7, released -1 2003 = 7/7, posted -6 1003 = 7/6, reserved -1 2003 = 13/6, " +
 		"reserved -6 1003 = 13/7, posted 5 4 = 13/13, posted -2 4 = 8/8, opening 10  = 10/10"
 	servers := []shard.ServerID{1, 2, 3}
@@ -186,6 +187,7 @@ func TestQueriesAreBounded(t *testing.T) {
 		m.Records = append(m.Records, r)
 	}
 	b.ask(b.leader(1), m)
+	b.tick(6) // a follower hears of the commit with a later message
 	page := queried[api.History](b, 2, &wire.QueryRequest{Kind: wire.QueryStatement, Account: 1, Limit: 1 << 30})
 	if len(page.Lines) != MaxStatementLines || page.Next == "" {
 		t.Errorf("a page of %d lines, next %q", len(page.Lines), page.Next)
