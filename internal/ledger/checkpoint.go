@@ -137,7 +137,7 @@ func (s *State) appendHead(b []byte, rows uint64) []byte {
 	b = binary.LittleEndian.AppendUint64(b, s.term)
 	b = binary.LittleEndian.AppendUint64(b, uint64(s.timeNs))
 	b = binary.LittleEndian.AppendUint64(b, rows)
-	b = binary.LittleEndian.AppendUint64(b, s.accounts.hash)
+	b = binary.LittleEndian.AppendUint64(b, s.accounts.hash())
 	b = s.chain.appendTo(b)
 	b = append(b, flag(s.genesis != nil))
 	if s.genesis != nil {
@@ -186,8 +186,8 @@ func Restore(id shard.ID, h History, x Index, c Saved) (*State, error) {
 	}
 	s.decodeAudit(r)
 	s.restorePrepared(r, rows)
-	if r.err == nil && s.accounts.hash != hash {
-		r.fail(fmt.Sprintf("the accounts have state hash %016x, not %016x", s.accounts.hash, hash))
+	if r.err == nil && s.accounts.hash() != hash {
+		r.fail(fmt.Sprintf("the accounts have state hash %016x, not %016x", s.accounts.hash(), hash))
 	}
 	if err := r.end(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadState, err)

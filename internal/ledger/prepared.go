@@ -40,6 +40,15 @@ func newPreparedSet() preparedSet {
 	return preparedSet{byID: map[TransferID]ref{}, nodes: make([]node, 1)}
 }
 
+// find returns the position of the vote of a transfer in P.
+func (p *preparedSet) find(id TransferID) (position uint64, ok bool) {
+	at, ok := p.byID[id]
+	if !ok {
+		return 0, false
+	}
+	return p.nodes[at].position, true
+}
+
 // add puts n at the end of the set and of its account's list.
 func (p *preparedSet) add(n node, held *list) {
 	var at ref

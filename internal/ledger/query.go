@@ -128,7 +128,7 @@ func (s *State) RowsOf(id TransferID) []Row {
 
 // Hash returns the state hash: the sum modulo 2^64 of a mix of every account and of what is known of
 // audits.
-func (s *State) Hash() uint64 { return s.accounts.hash + s.audit.hash() }
+func (s *State) Hash() uint64 { return s.accounts.hash() + s.audit.hash() }
 
 // Chain returns the CRC32C and the SHA-256 over every applied entry and its results.
 func (s *State) Chain() (crc uint32, sum [32]byte) { return s.chain.crc, s.chain.sum }

@@ -92,14 +92,14 @@ func (s *State) applyCommand(c *Command, results []Result) []Result {
 	case CmdGenesis:
 		results = s.answer(results, s.applyGenesis(c.Genesis))
 	case CmdTransfer:
-		s.warm(c.Records)
 		for i := range c.Records {
+			s.warm(c.Records, i)
 			results = s.answer(results, s.applyTransfer(&c.Records[i], c.Settled))
 		}
 	case CmdPrepare:
 		invariant.Check(len(c.Digests) == len(c.Records), "prepare: digests are parallel to records")
-		s.warm(c.Records)
 		for i := range c.Records {
+			s.warm(c.Records, i)
 			results = s.answer(results, s.applyPrepare(&c.Records[i], &c.Digests[i], c.Settled))
 		}
 	case CmdFinish:
@@ -124,11 +124,19 @@ func (s *State) applyCommand(c *Command, results []Result) []Result {
 	return results
 }
 
-// warm lets an index fetch ahead what the records will ask for.
-func (s *State) warm(records []Record) {
-	if x, ok := s.ids.(Warmer); ok {
-		x.Warm(records)
+// warmAhead is how many records are fetched ahead at a time: what they need must still be near when they are applied.
+const warmAhead = 64
+
+// warm fetches ahead what applying the records from i on will need, if it is their turn.
+func (s *State) warm(records []Record, i int) {
+	if i%warmAhead != 0 {
+		return
 	}
+	next := records[i:min(i+warmAhead, len(records))]
+	if x, ok := s.ids.(Warmer); ok {
+		x.Warm(next)
+	}
+	s.accounts.warm(next)
 }
 
 // answer appends the result of the current item and goes on to the next.
@@ -159,8 +167,8 @@ func (s *State) applyGenesis(g *Genesis) Result {
 
 // find returns the position of an id's newest row: of its vote while it is in P, else of its outcome.
 func (s *State) find(id TransferID) (uint64, bool) {
-	if at, ok := s.prepared.byID[id]; ok {
-		return s.prepared.nodes[at].position, true
+	if position, ok := s.prepared.find(id); ok {
+		return position, true
 	}
 	return s.ids.Get(id)
 }

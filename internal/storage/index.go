@@ -103,7 +103,7 @@ func (x *Index) Warm(records []ledger.Record) {
 
 // Get implements ledger.Index.
 func (x *Index) Get(id ledger.TransferID) (uint64, bool) {
-	if position, ok := x.Recent(id); ok {
+	if position, ok := x.recent(&id); ok {
 		return position, true
 	}
 	if !x.stored.mayHold(&id) {
@@ -112,17 +112,17 @@ func (x *Index) Get(id ledger.TransferID) (uint64, bool) {
 	return x.look(&id)
 }
 
-// Recent implements ledger.RecentIndex: it looks into the window alone.
-func (x *Index) Recent(id ledger.TransferID) (uint64, bool) {
-	hash := maphash.Comparable(x.seed, id)
-	slot, n := x.cur.probe(&id, hash)
+// recent looks into the window.
+func (x *Index) recent(id *ledger.TransferID) (uint64, bool) {
+	hash := maphash.Comparable(x.seed, *id)
+	slot, n := x.cur.probe(id, hash)
 	if n != 0 {
 		return x.cur.entries[n-1].position, true
 	}
-	if _, n := x.old.probe(&id, hash); n != 0 {
+	if _, n := x.old.probe(id, hash); n != 0 {
 		return x.old.entries[n-1].position, true
 	}
-	x.missed.id, x.missed.hash, x.missed.slot, x.missed.puts = id, hash, slot, x.puts+1
+	x.missed.id, x.missed.hash, x.missed.slot, x.missed.puts = *id, hash, slot, x.puts+1
 	return 0, false
 }
 
