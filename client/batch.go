@@ -2,18 +2,41 @@ package client
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"raftbank/internal/ledger"
 	"raftbank/internal/session"
 )
 
-// batch is the transfers of one call and what became of them.
+// Tally is what became of many transfers: how many committed and when, and a result for each other one.
+type Tally struct {
+	Committed []Commits
+	Others    []Other
+}
+
+// Commits are transfers of one kind that ended together, after Latency.
+type Commits struct {
+	Kind    Kind
+	Count   int
+	Latency time.Duration
+}
+
+// Other is the result of the transfer at Index, which did not commit.
+type Other struct {
+	Index  int
+	Result Result
+}
+
+// batch is the transfers of one call and what became of them. The loop owns it until the call is done.
 type batch struct {
-	transfers []Transfer
-	ops       []session.OpID // owned by the loop
-	results   []Result       // written by the loop before the call is done
-	open      int            // results that are missing; owned by the loop
+	c         *Client
+	transfers []Transfer      // with their ids
+	records   []ledger.Record // parallel; the engine's
+	open      int             // transfers without an outcome
+	ended     []bool          // parallel to transfers
+	results   []Result        // parallel, if the caller wants one of each
+	tally     Tally           // if it does not
 }
 
 // TransferBatch carries out transfers as one call and returns their results in the same order when
@@ -24,40 +47,97 @@ type batch struct {
 // ctx's end gives what is open then Unknown (or Unavailable if surely nothing was appended).
 // Errors: ErrClosed.
 func (c *Client) TransferBatch(ctx context.Context, ts []Transfer) ([]Result, error) {
-	b := &batch{transfers: make([]Transfer, len(ts)), results: make([]Result, len(ts)), open: len(ts)}
-	copy(b.transfers, ts)
-	for i := range b.transfers {
-		if b.transfers[i].ID.IsZero() {
-			b.transfers[i].ID = NewID()
-		}
-	}
-	if len(ts) == 0 {
-		return b.results, nil
-	}
-	if _, err := c.do(ctx, &call{kind: callBatch, batch: b}); err != nil {
+	b := c.newBatch(ts)
+	b.results = make([]Result, len(ts))
+	if err := b.do(ctx); err != nil {
 		return nil, err
 	}
 	return b.results, nil
 }
 
-// beginBatch begins every transfer of a batch.
-func (l *loop) beginBatch(k *call) {
-	k.batch.ops = make([]session.OpID, len(k.batch.transfers))
-	for i := range k.batch.transfers {
-		op := l.engine.Transfer(recordOf(k.batch.transfers[i]))
-		k.batch.ops[i] = op
-		l.calls[op] = place{call: k, index: i}
+// TransferMany is TransferBatch for callers to whom it is enough to know which transfers did not commit: the
+// others cost next to nothing. Others are in the order of their indexes. A transfer whose id the client drew
+// and that committed is not named: who needs its id draws it with NewID.
+// Errors: ErrClosed.
+func (c *Client) TransferMany(ctx context.Context, ts []Transfer) (Tally, error) {
+	b := c.newBatch(ts)
+	if err := b.do(ctx); err != nil {
+		return Tally{}, err
+	}
+	slices.SortFunc(b.tally.Others, func(a, b Other) int { return a.Index - b.Index })
+	return b.tally, nil
+}
+
+func (c *Client) newBatch(ts []Transfer) *batch {
+	b := &batch{
+		c: c, transfers: slices.Clone(ts), records: make([]ledger.Record, len(ts)), open: len(ts), ended: make([]bool, len(ts)),
+	}
+	drawIDs(b.transfers)
+	for i := range b.transfers {
+		b.records[i] = recordOf(b.transfers[i])
+	}
+	return b
+}
+
+func (b *batch) do(ctx context.Context) error {
+	if len(b.transfers) == 0 {
+		return nil
+	}
+	_, err := b.c.do(ctx, &call{kind: callBatch, batch: b})
+	return err
+}
+
+// committed takes transfers within one shard that committed together.
+func (b *batch) committed(c *session.Committed, latency time.Duration) {
+	b.open -= int(c.Count)
+	if b.results == nil {
+		b.count(Intra, int(c.Count), latency)
+	}
+	for i := range c.Count {
+		at := c.First + i
+		if c.Places != nil {
+			at = c.Places[i]
+		}
+		b.ended[at] = true
+		if b.results != nil {
+			b.results[at] = Result{Transfer: b.transfers[at], Kind: Intra, Outcome: Committed, Latency: latency}
+		}
 	}
 }
 
-func (b *batch) record(i int) ledger.Record { return recordOf(b.transfers[i]) }
+// answer takes one result.
+func (b *batch) answer(at uint32, r *session.Result, latency time.Duration) {
+	b.open--
+	b.ended[at] = true
+	res := b.c.resultOf(r)
+	res.Transfer, res.Latency = b.transfers[at], latency
+	switch {
+	case b.results != nil:
+		b.results[at] = res
+	case res.Outcome == Committed:
+		b.count(res.Kind, 1, latency)
+	default:
+		b.tally.Others = append(b.tally.Others, Other{Index: int(at), Result: res})
+	}
+}
 
-// answer takes one result; the last one ends the call.
-func (b *batch) answer(c *Client, p place, r *session.Result, now time.Time) {
-	res := c.resultOf(p.call, r)
-	res.Transfer, res.Latency = b.transfers[p.index], now.Sub(p.call.start)
-	b.results[p.index] = res
-	if b.open--; b.open == 0 {
-		p.call.done <- session.Result{}
+// count counts transfers that committed.
+func (b *batch) count(k Kind, n int, latency time.Duration) {
+	if last := len(b.tally.Committed) - 1; last >= 0 {
+		if c := &b.tally.Committed[last]; c.Kind == k && c.Latency == latency {
+			c.Count += n
+			return
+		}
+	}
+	b.tally.Committed = append(b.tally.Committed, Commits{Kind: k, Count: n, Latency: latency})
+}
+
+// end ends what is open with one result.
+func (b *batch) end(r *session.Result, latency time.Duration) {
+	for at := range b.transfers {
+		if !b.ended[at] {
+			r.Record = b.records[at]
+			b.answer(uint32(at), r, latency)
+		}
 	}
 }

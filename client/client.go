@@ -2,13 +2,9 @@ package client
 
 import (
 	"context"
-	"crypto/rand"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/oklog/ulid/v2"
 
 	"raftbank/internal/session"
 	"raftbank/internal/shard"
@@ -30,7 +26,8 @@ type Client struct {
 	ended chan struct{}
 	links sync.WaitGroup // goroutines of connections
 
-	wake chan struct{} // capacity 1: the inbox is not empty
+	wake  chan struct{} // capacity 1: the inbox is not empty
+	calls sync.Pool     // of *call: those of transfers that are over, each with its channel
 
 	mu sync.Mutex
 	// guarded by mu
@@ -51,6 +48,7 @@ func Open(o Options) (*Client, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Client{o: o, dial: o.dial, ended: make(chan struct{}), wake: make(chan struct{}, 1)}
+	c.calls.New = func() any { return &call{done: make(chan session.Result, 1)} }
 	if c.dial == nil {
 		c.dial = dialTCP
 	}
@@ -64,7 +62,6 @@ func Open(o Options) (*Client, error) {
 			Trace:         o.Trace,
 			CrashPoint:    o.CrashPoint,
 		}),
-		calls: map[session.OpID]place{},
 		links: map[shard.ServerID]*link{},
 	}
 	go l.run()
@@ -100,7 +97,9 @@ func (c *Client) post(e event) {
 // submit hands a call to the loop. Errors: ErrClosed.
 func (c *Client) submit(k *call) error {
 	k.start = time.Now()
-	k.done = make(chan session.Result, 1)
+	if k.done == nil {
+		k.done = make(chan session.Result, 1)
+	}
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
@@ -128,26 +127,8 @@ func (c *Client) do(ctx context.Context, k *call) (session.Result, error) {
 	case r := <-k.done:
 		return r, nil
 	case <-ctx.Done():
+		k.abandoned = true
 		c.post(event{kind: eventAbandon, call: k})
 		return <-k.done, nil
 	}
-}
-
-// ids draws ULIDs that are ordered even within a millisecond.
-var ids = struct {
-	sync.Mutex
-	entropy io.Reader // guarded by the mutex
-}{entropy: ulid.Monotonic(rand.Reader, 0)}
-
-// NewID draws a ULID. Any goroutine may call it.
-func NewID() ID {
-	ids.Lock()
-	defer ids.Unlock()
-	now := ulid.Timestamp(time.Now())
-	id, err := ulid.New(now, ids.entropy)
-	if err != nil { // the monotonic part overflowed: begin anew
-		ids.entropy = ulid.Monotonic(rand.Reader, 0)
-		id = ulid.MustNew(now, ids.entropy)
-	}
-	return ID(id)
 }

@@ -74,17 +74,12 @@ type call struct {
 	id      ledger.TransferID
 	request session.Call
 
-	start time.Time
-	steps []Step              // written by the loop before done
-	done  chan session.Result // capacity 1
-	op    session.OpID        // owned by the loop
-	batch *batch              // callBatch
-}
-
-// place is where an operation's result goes: to a call, and of a batch to one of its transfers.
-type place struct {
-	call  *call
-	index int
+	start     time.Time
+	steps     []Step              // written by the loop before done
+	done      chan session.Result // capacity 1
+	op        session.OpID        // owned by the loop
+	batch     *batch              // callBatch
+	abandoned bool                // owned by the caller: the loop may look at the call after done
 }
 
 // link is one connection, or an attempt at one.
@@ -97,7 +92,7 @@ type link struct {
 type loop struct {
 	c       *Client
 	engine  *session.Engine
-	calls   map[session.OpID]place
+	calls   session.Table[*call]
 	links   map[shard.ServerID]*link
 	closing bool
 	crashed bool
@@ -160,7 +155,7 @@ func (l *loop) step(e *event) {
 	case eventCall:
 		l.begin(e.call)
 	case eventAbandon:
-		l.abandon(e.call)
+		l.engine.Abandon(e.call.op)
 	case eventUp:
 		if l.links[e.link.server] == e.link {
 			l.engine.ConnUp(e.link.server)
@@ -178,9 +173,7 @@ func (l *loop) step(e *event) {
 	case eventClose:
 		l.closing = true
 		l.engine.Drain()
-		for op := range l.calls {
-			l.engine.Abandon(op)
-		}
+		l.calls.All(func(op uint64, _ *call) { l.engine.Abandon(session.OpID(op)) })
 	default:
 		panic("unreachable: event kind")
 	}
@@ -197,14 +190,13 @@ func (l *loop) begin(k *call) {
 	case callRequest:
 		k.op = l.engine.Call(k.request)
 	case callBatch:
-		l.beginBatch(k)
-		return
+		k.op = l.engine.TransferBatch(k.batch.records)
 	case callAudit:
 		k.op = l.engine.Audit()
 	default:
 		panic("unreachable: call kind")
 	}
-	l.calls[k.op] = place{call: k}
+	l.calls.Put(uint64(k.op), k)
 }
 
 // carryOut does what the engine wants done: sends first, for they take longest.
@@ -223,12 +215,12 @@ func (l *loop) carryOut(out *session.Effects) {
 	if len(out.Steps) > 0 {
 		now := time.Now()
 		for _, s := range out.Steps {
-			if k := l.calls[s.Op].call; k != nil && k.batch == nil {
+			if k := l.calls.Get(uint64(s.Op)); k != nil {
 				k.steps = append(k.steps, Step{At: now.Sub(k.start), Actor: actor(s.Actor), Text: s.Text})
 			}
 		}
 	}
-	l.deliver(out.Dones)
+	l.deliver(out)
 	if out.Crash && !l.crashed {
 		l.crashed = true
 		if len(out.Dones) == 0 {
@@ -290,46 +282,49 @@ func (c *Client) serve(k *link, addr string, s shard.ID) {
 func (l *loop) end() {
 	l.c.ends()
 	closed := session.Result{Decision: txn.DecidedUnknown, Detail: "the client was closed"}
-	for op, p := range l.calls {
-		delete(l.calls, op)
-		if p.call.batch != nil {
-			closed.Record = p.call.batch.record(p.index)
-			p.call.batch.answer(l.c, p, &closed, time.Now())
-			continue
+	l.calls.All(func(_ uint64, k *call) {
+		if k.batch != nil {
+			k.batch.end(&closed, time.Since(k.start))
+			closed.Record = ledger.Record{}
+		} else {
+			closed.Record = k.record
 		}
-		closed.Record = p.call.record
-		p.call.done <- closed
-	}
-}
-
-// abandon asks the engine for what it knows of a call by now.
-func (l *loop) abandon(k *call) {
-	if k.batch == nil {
-		l.engine.Abandon(k.op)
-		return
-	}
-	for _, op := range k.batch.ops {
-		l.engine.Abandon(op)
-	}
+		k.done <- closed
+	})
 }
 
 // deliver hands results to their callers.
-func (l *loop) deliver(dones []session.Done) {
-	var now time.Time // one look at the clock for all of a batch's results
-	for i := range dones {
-		d := &dones[i]
-		p, waits := l.calls[d.Op]
-		if !waits {
-			continue
+func (l *loop) deliver(out *session.Effects) {
+	var now time.Time // one look at the clock for all of a turn's results
+	if len(out.Committed)+len(out.Dones) > 0 {
+		now = time.Now()
+	}
+	for i := range out.Committed {
+		c := &out.Committed[i]
+		if k := l.calls.Get(uint64(c.Op)); k != nil {
+			k.batch.committed(c, now.Sub(k.start))
+			l.ended(k)
 		}
-		delete(l.calls, d.Op)
-		if p.call.batch == nil {
-			p.call.done <- d.Result
-			continue
+	}
+	for i := range out.Dones {
+		d := &out.Dones[i]
+		k := l.calls.Get(uint64(d.Op))
+		switch {
+		case k == nil:
+		case k.batch != nil:
+			k.batch.answer(d.Place, &d.Result, now.Sub(k.start))
+			l.ended(k)
+		default:
+			l.calls.Remove(uint64(d.Op))
+			k.done <- d.Result
 		}
-		if now.IsZero() {
-			now = time.Now()
-		}
-		p.call.batch.answer(l.c, p, &d.Result, now)
+	}
+}
+
+// ended ends a batch's call with its last transfer.
+func (l *loop) ended(k *call) {
+	if k.batch.open == 0 {
+		l.calls.Remove(uint64(k.op))
+		k.done <- session.Result{}
 	}
 }

@@ -19,13 +19,18 @@ func (c *Client) Transfer(ctx context.Context, t Transfer) (Result, error) {
 	if t.ID.IsZero() {
 		t.ID = NewID()
 	}
-	k := &call{kind: callTransfer, record: recordOf(t)}
+	k := c.calls.Get().(*call)
+	k.kind, k.record = callTransfer, recordOf(t)
 	r, err := c.do(ctx, k)
 	if err != nil {
 		return Result{Transfer: t}, err
 	}
-	res := c.resultOf(k, &r)
-	res.Transfer = t
+	res := c.resultOf(&r)
+	res.Transfer, res.Latency, res.Steps = t, time.Since(k.start), k.steps
+	if !k.abandoned {
+		*k = call{done: k.done}
+		c.calls.Put(k)
+	}
 	return res, nil
 }
 
@@ -52,7 +57,8 @@ func (c *Client) settle(ctx context.Context, k *call) (Result, error) {
 	if err != nil {
 		return Result{Transfer: Transfer{ID: k.id}}, err
 	}
-	res := c.resultOf(k, &r)
+	res := c.resultOf(&r)
+	res.Latency, res.Steps = time.Since(k.start), k.steps
 	res.Transfer = transferOf(&r.Record)
 	res.Transfer.ID = k.id
 	if r.NotFound {
@@ -72,14 +78,12 @@ func transferOf(r *ledger.Record) Transfer {
 	return Transfer{ID: r.ID, From: r.Debit, To: r.Credit, Amount: r.Amount, UserData: r.UserData, Code: r.Code}
 }
 
-// resultOf turns the engine's result into the caller's. Transfer is left to fill in.
-func (c *Client) resultOf(k *call, r *session.Result) Result {
-	res := Result{
+// resultOf turns the engine's result into the caller's. Transfer, Latency and Steps are left to fill in.
+func (c *Client) resultOf(r *session.Result) Result {
+	return Result{
 		Kind: c.kindOf(&r.Record), Outcome: outcomeOf(r.Decision), Reason: r.Reason,
 		Account: r.Account, Available: r.Available, Shard: r.Shard, Detail: r.Detail,
-		Latency: time.Since(k.start), Steps: k.steps,
 	}
-	return res
 }
 
 func (c *Client) kindOf(r *ledger.Record) Kind {

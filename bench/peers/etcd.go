@@ -194,17 +194,17 @@ func (s *etcdSession) Read(ctx context.Context, a shard.Account) error {
 }
 
 // Transfer implements bench.Session, one transfer after the other.
-func (s *etcdSession) Transfer(ctx context.Context, ts []client.Transfer) ([]client.Result, error) {
+func (s *etcdSession) Transfer(ctx context.Context, ts []client.Transfer) (client.Tally, error) {
 	out := make([]client.Result, len(ts))
 	for i := range ts {
 		began := time.Now()
 		outcome, reason, err := s.one(ctx, &ts[i])
 		if err != nil {
-			return nil, err
+			return client.Tally{}, err
 		}
 		out[i] = client.Result{Kind: client.Intra, Outcome: outcome, Reason: reason, Latency: time.Since(began)}
 	}
-	return out, nil
+	return bench.TallyOf(out), nil
 }
 
 // balance is an account as it was read.

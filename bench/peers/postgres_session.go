@@ -69,7 +69,7 @@ func (s *pgSession) Read(ctx context.Context, a shard.Account) error {
 
 // Transfer implements bench.Session: one transfer is one function call in its own transaction, a batch
 // is one transaction that calls the function for every row of three arrays.
-func (s *pgSession) Transfer(ctx context.Context, ts []client.Transfer) ([]client.Result, error) {
+func (s *pgSession) Transfer(ctx context.Context, ts []client.Transfer) (client.Tally, error) {
 	<-s.busy
 	defer func() { s.busy <- struct{}{} }()
 	for i := range ts {
@@ -88,9 +88,9 @@ func (s *pgSession) Transfer(ctx context.Context, ts []client.Transfer) ([]clien
 		case state == stateNoFunds:
 			out.Outcome, out.Reason = client.Aborted, ledger.ReasonInsufficientFunds
 		default:
-			return nil, fmt.Errorf("transfer: %w", err)
+			return client.Tally{}, fmt.Errorf("transfer: %w", err)
 		}
-		return same(out, len(ts)), nil
+		return bench.TallyOf(same(out, len(ts))), nil
 	}
 }
 

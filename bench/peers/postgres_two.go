@@ -85,17 +85,17 @@ func (s *twoSession) Read(ctx context.Context, a shard.Account) error {
 }
 
 // Transfer implements bench.Session for transfers between the two servers, one at a time.
-func (s *twoSession) Transfer(ctx context.Context, ts []client.Transfer) ([]client.Result, error) {
+func (s *twoSession) Transfer(ctx context.Context, ts []client.Transfer) (client.Tally, error) {
 	out := make([]client.Result, len(ts))
 	for i := range ts {
 		began := time.Now()
 		outcome, reason, err := s.one(ctx, &ts[i])
 		if err != nil {
-			return nil, err
+			return client.Tally{}, err
 		}
 		out[i] = client.Result{Kind: client.Cross, Outcome: outcome, Reason: reason, Latency: time.Since(began)}
 	}
-	return out, nil
+	return bench.TallyOf(out), nil
 }
 
 // one carries out one transfer, again as long as locks are in its way.

@@ -140,12 +140,12 @@ func (b *Bank) Versions(ctx context.Context) (string, error) {
 type bankSession struct{ c *client.Client }
 
 // Transfer implements Session. One transfer takes the way that a caller with one transfer would.
-func (s *bankSession) Transfer(ctx context.Context, ts []client.Transfer) ([]client.Result, error) {
+func (s *bankSession) Transfer(ctx context.Context, ts []client.Transfer) (client.Tally, error) {
 	if len(ts) > 1 {
-		return s.c.TransferBatch(ctx, ts)
+		return s.c.TransferMany(ctx, ts)
 	}
 	r, err := s.c.Transfer(ctx, ts[0])
-	return []client.Result{r}, err
+	return TallyOf([]client.Result{r}), err
 }
 
 // Read implements Session.

@@ -96,59 +96,69 @@ func newRecorder(w *window) *recorder {
 // microseconds of a latency, within what a histogram holds.
 func microseconds(d time.Duration) int64 { return min(max(d.Microseconds(), 1), maxUs) }
 
-// transfers counts the results of a request that was due and sent at these times. A result's latency
-// begins when it was due.
-func (r *recorder) transfers(due, sent time.Time, results []client.Result) {
+// transfers counts what became of a request that was due and sent at these times. A latency
+// begins when the request was due.
+func (r *recorder) transfers(due, sent time.Time, tally *client.Tally) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := range results {
-		res := &results[i]
-		end := sent.Add(res.Latency)
-		if res.Outcome == client.Committed {
-			r.committed++
+	for _, c := range tally.Committed {
+		end := sent.Add(c.Latency)
+		r.committed += c.Count
+		if r.w.counts(due, end) {
+			r.commits(r.figuresOf(c.Kind), c.Count, end.Sub(due), end)
 		}
-		if !r.w.counts(due, end) {
-			continue
+	}
+	for i := range tally.Others {
+		res := &tally.Others[i].Result
+		if end := sent.Add(res.Latency); r.w.counts(due, end) {
+			r.other(r.figuresOf(res.Kind), res, end.Sub(due), end)
 		}
-		kind := kindIntra
-		if res.Kind == client.Cross {
-			kind = kindCross
-		}
-		r.count(&r.kinds[kind], res, end.Sub(due), end)
 	}
 }
 
-func (r *recorder) count(f *figures, res *client.Result, latency time.Duration, end time.Time) {
-	s := r.sliceAt(end)
+func (r *recorder) figuresOf(k client.Kind) *figures {
+	if k == client.Cross {
+		return &r.kinds[kindCross]
+	}
+	return &r.kinds[kindIntra]
+}
+
+// commits counts transfers that committed at end.
+func (r *recorder) commits(f *figures, n int, latency time.Duration, end time.Time) {
 	us := microseconds(latency)
+	f.committed += n
+	if r.w.holds(end) {
+		f.inWindow += n
+	}
+	_ = f.latency.RecordValues(us, int64(n)) // in range, by microseconds
+	if s := r.sliceAt(end); s != nil {
+		s.committed += n
+		_ = s.latency.RecordValues(us, int64(n))
+	}
+}
+
+// other counts a transfer that did not commit.
+func (r *recorder) other(f *figures, res *client.Result, latency time.Duration, end time.Time) {
+	s := r.sliceAt(end)
+	if s != nil {
+		s.failed++
+	}
 	switch res.Outcome {
-	case client.Committed:
-		f.committed++
-		if r.w.holds(end) {
-			f.inWindow++
-		}
-		if s != nil {
-			s.committed++
-		}
 	case client.Aborted:
 		f.aborted[res.Reason]++
-		if s != nil {
-			s.failed++
-		}
-	case client.Unavailable, client.Unknown:
-		if res.Outcome == client.Unknown {
-			f.unknown++
-		} else {
-			f.unavailable++
-		}
-		if s != nil {
-			s.failed++
-		}
+	case client.Unavailable:
+		f.unavailable++
 		return // no answer, no latency
+	case client.Unknown:
+		f.unknown++
+		return
+	case client.Committed:
+		panic("unreachable: a commit among the others")
 	default:
 		panic("unreachable: outcome of a result")
 	}
-	_ = f.latency.RecordValue(us) // in range, by microseconds
+	us := microseconds(latency)
+	_ = f.latency.RecordValue(us)
 	if s != nil {
 		_ = s.latency.RecordValue(us)
 	}

@@ -152,12 +152,12 @@ func (r *run) slot(s Session, rec *recorder, g *Generator) error {
 		}
 		g.Fill(batch)
 		sent := time.Now()
-		results, err := s.Transfer(r.ctx, batch)
+		tally, err := s.Transfer(r.ctx, batch)
 		if err != nil {
 			return err
 		}
 		if r.ctx.Err() == nil { // else the outcomes are of the run's end, not of the system
-			rec.transfers(due, sent, results)
+			rec.transfers(due, sent, &tally)
 		}
 	}
 }

@@ -52,9 +52,9 @@ func (f *fakeSystem) wait() {
 	<-time.After(d)
 }
 
-func (f *fakeSystem) Transfer(_ context.Context, ts []client.Transfer) ([]client.Result, error) {
+func (f *fakeSystem) Transfer(_ context.Context, ts []client.Transfer) (client.Tally, error) {
 	if n := f.requests.Add(1); f.failAfter > 0 && n > f.failAfter {
-		return nil, errBroken
+		return client.Tally{}, errBroken
 	}
 	began := time.Now()
 	f.wait()
@@ -63,7 +63,7 @@ func (f *fakeSystem) Transfer(_ context.Context, ts []client.Transfer) ([]client
 		out[i] = f.result
 		out[i].Latency = time.Since(began)
 	}
-	return out, nil
+	return TallyOf(out), nil
 }
 
 func (f *fakeSystem) Read(context.Context, shard.Account) error {

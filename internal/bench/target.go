@@ -19,9 +19,9 @@ type Target interface {
 
 // Session is one client of a Target. Its methods may be called concurrently.
 type Session interface {
-	// Transfer carries out transfers and returns their results in the same order; each Latency runs to
-	// its own end. An error means that the run cannot go on; everything else is an outcome.
-	Transfer(ctx context.Context, ts []client.Transfer) ([]client.Result, error)
+	// Transfer carries out transfers and returns what became of them; each Latency runs to the end of its own
+	// transfer. An error means that the run cannot go on; everything else is an outcome.
+	Transfer(ctx context.Context, ts []client.Transfer) (client.Tally, error)
 	// Read reads one balance that is not stale. An error is an unanswered read.
 	Read(ctx context.Context, a shard.Account) error
 	Close() error
@@ -38,3 +38,21 @@ const (
 
 // usageNames lists what a result shows.
 var usageNames = []string{UsageCPU, UsageRSS, UsageDisk, UsageLog, UsageSync}
+
+// TallyOf counts results, for a Session that has one of each transfer.
+func TallyOf(results []client.Result) client.Tally {
+	var t client.Tally
+	for i := range results {
+		r := &results[i]
+		if r.Outcome != client.Committed {
+			t.Others = append(t.Others, client.Other{Index: i, Result: *r})
+			continue
+		}
+		if n := len(t.Committed); n > 0 && t.Committed[n-1].Kind == r.Kind && t.Committed[n-1].Latency == r.Latency {
+			t.Committed[n-1].Count++
+			continue
+		}
+		t.Committed = append(t.Committed, client.Commits{Kind: r.Kind, Count: 1, Latency: r.Latency})
+	}
+	return t
+}

@@ -83,6 +83,39 @@ func (a *answers) result(c call, item uint32, res *ledger.Result) {
 	r.Results = append(r.Results, wireResult(item, res))
 }
 
+// committed answers count transfers from item on: they committed.
+func (a *answers) committed(c call, item, count uint32) {
+	if count == 0 {
+		return
+	}
+	r := a.ok(c)
+	runs := r.Committed
+	if n := len(runs); n == 0 || runs[n-1].First+runs[n-1].Count < item {
+		r.Committed = append(runs, wire.Run{First: item, Count: count})
+		return
+	}
+	// Nearly always a run goes on. One that was deferred may come late.
+	i := len(runs)
+	for i > 0 && runs[i-1].First > item {
+		i--
+	}
+	r.Committed = joined(slices.Insert(runs, i, wire.Run{First: item, Count: count}))
+}
+
+// joined makes one run of those that touch, in ascending order.
+func joined(runs []wire.Run) []wire.Run {
+	out := runs[:1]
+	for _, run := range runs[1:] {
+		last := &out[len(out)-1]
+		if run.First > last.First+last.Count {
+			out = append(out, run)
+			continue
+		}
+		last.Count = max(last.First+last.Count, run.First+run.Count) - last.First
+	}
+	return out
+}
+
 // audit answers a step of an audit.
 func (a *answers) audit(c call, res *ledger.Result) {
 	a.get(c).audit = true

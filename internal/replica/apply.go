@@ -63,9 +63,9 @@ func (r *Replica) apply(e *raftpb.Entry) {
 	}
 	// Answers come last: what a deferral finds pending, the participant must know, and all of the entry is applied.
 	n = 0
-	for i := range entry.Commands {
+	for i, ws := 0, p.waiters; i < len(entry.Commands); i++ {
 		c := &entry.Commands[i]
-		r.deliver(c, results[n:n+c.Items()], p.waiters[n:n+c.Items()])
+		r.deliver(c, results[n:n+c.Items()], waitersFor(&ws, c.Items()))
 		n += c.Items()
 	}
 }
@@ -121,36 +121,67 @@ func voteText(res ledger.Result) string {
 
 // deliver answers those who wait for a command's items.
 func (r *Replica) deliver(c *ledger.Command, results []ledger.Result, waiters []waiter) {
-	for i := range results {
-		w := waiters[i]
-		if planted.On(planted.AnswersSwapped) {
-			w = waiters[len(waiters)-1-i]
+	if planted.On(planted.AnswersSwapped) {
+		waiters = plantedSwapped(waiters)
+	}
+	at := 0
+	for _, w := range waiters {
+		n := int(w.count)
+		switch {
+		case !w.some:
+		case c.Kind == ledger.CmdTransfer:
+			r.deliverTransfers(c.Records[at:at+n], results[at:at+n], w)
+		default:
+			for i := range n {
+				r.deliverItem(c, at+i, &results[at+i], w.at(i))
+			}
 		}
-		if !w.some {
+		at += n
+	}
+}
+
+// at returns the waiter for the i-th of the items.
+func (w waiter) at(i int) waiter {
+	w.item, w.count = w.item+uint32(i), 1
+	return w
+}
+
+// deliverTransfers answers transfers within this shard: what committed, in runs.
+func (r *Replica) deliverTransfers(records []ledger.Record, results []ledger.Result, w waiter) {
+	from := 0
+	for i := range results {
+		res := &results[i]
+		if res.Code == ledger.ResultState && res.State == ledger.Committed {
 			continue
 		}
-		res := &results[i]
-		switch c.Kind {
-		case ledger.CmdTransfer:
-			if res.Code == ledger.ResultDefer {
-				r.deferItem(&deferral{kind: c.Kind, record: c.Records[i], waiter: w})
-				continue
-			}
-			r.answers.result(w.call, w.item, res)
-		case ledger.CmdPrepare:
-			if res.Code == ledger.ResultDefer {
-				r.deferItem(&deferral{kind: c.Kind, record: c.Records[i], digest: c.Digests[i], waiter: w})
-				continue
-			}
-			r.answerVote(w, c.Records[i].ID, c.Digests[i], res, r.participants(&c.Records[i]))
-		case ledger.CmdPoison:
-			r.answerVote(w, c.Poisons[i].ID, c.Poisons[i].Digest, res, w.parts)
-		case ledger.CmdCancel:
-			r.answers.result(w.call, w.item, res)
-		case ledger.CmdBarrier, ledger.CmdVoid, ledger.CmdRelease, ledger.CmdAllocate:
-			r.deliverAudit(w, res)
-		case ledger.CmdFinish, ledger.CmdGenesis:
+		r.answers.committed(w.call, w.item+uint32(from), uint32(i-from))
+		from = i + 1
+		if res.Code == ledger.ResultDefer {
+			r.deferItem(&deferral{kind: ledger.CmdTransfer, record: records[i], waiter: w.at(i)})
+			continue
 		}
+		r.answers.result(w.call, w.item+uint32(i), res)
+	}
+	r.answers.committed(w.call, w.item+uint32(from), uint32(len(results)-from))
+}
+
+// deliverItem answers who waits for item i of a command.
+func (r *Replica) deliverItem(c *ledger.Command, i int, res *ledger.Result, w waiter) {
+	switch c.Kind {
+	case ledger.CmdPrepare:
+		if res.Code == ledger.ResultDefer {
+			r.deferItem(&deferral{kind: c.Kind, record: c.Records[i], digest: c.Digests[i], waiter: w})
+			return
+		}
+		r.answerVote(w, c.Records[i].ID, c.Digests[i], res, r.participants(&c.Records[i]))
+	case ledger.CmdPoison:
+		r.answerVote(w, c.Poisons[i].ID, c.Poisons[i].Digest, res, w.parts)
+	case ledger.CmdCancel:
+		r.answers.result(w.call, w.item, res)
+	case ledger.CmdBarrier, ledger.CmdVoid, ledger.CmdRelease, ledger.CmdAllocate:
+		r.deliverAudit(w, res)
+	case ledger.CmdTransfer, ledger.CmdFinish, ledger.CmdGenesis:
+		panic("unreachable: transfers are answered in runs, and nobody waits for the others")
 	}
 }
 
@@ -245,7 +276,7 @@ func (r *Replica) drainParticipant() {
 		r.counters.finishes += uint64(n)
 		for len(e.Finishes) > 0 {
 			k := min(len(e.Finishes), 4096)
-			r.enqueue(ledger.Command{Kind: ledger.CmdFinish, Finishes: e.Finishes[:k:k]}, make([]waiter, k), 96*k)
+			r.enqueue(ledger.Command{Kind: ledger.CmdFinish, Finishes: e.Finishes[:k:k]}, nobody(k), 96*k)
 			e.Finishes = e.Finishes[k:]
 		}
 	}

@@ -72,7 +72,7 @@ func (r *Replica) audit(c call, m *wire.AuditRequest) {
 		r.answers.status(c, wire.StatusBadRequest, fmt.Sprintf("an audit has no step %d", m.Step))
 		return
 	}
-	r.enqueue(ledger.Command{Kind: kind, Numbers: []uint32{m.Number}}, []waiter{{call: c, some: true}}, 64)
+	r.enqueue(ledger.Command{Kind: kind, Numbers: []uint32{m.Number}}, []waiter{one(c, 0)}, 64)
 }
 
 // badNumber says why a BARRIER's number was not given out; "": it was. A client could else push the
@@ -204,7 +204,7 @@ func (r *Replica) giveUpAudit(number uint32) {
 		r.release()
 		return
 	}
-	r.enqueue(ledger.Command{Kind: ledger.CmdVoid, Numbers: []uint32{number}}, []waiter{{}}, 64)
+	r.enqueue(ledger.Command{Kind: ledger.CmdVoid, Numbers: []uint32{number}}, nobody(1), 64)
 }
 
 // withheld are the replies that may not leave before the shard's withholding ends, in their order.
@@ -222,7 +222,7 @@ type withheldReply struct {
 
 // tells reports whether a reply could depend on an entry: a refusal and a FINISH's "taken" do not.
 func tells(m *wire.Reply) bool {
-	return len(m.Results)+len(m.Blocks)+len(m.Balances)+len(m.Body) > 0
+	return len(m.Committed)+len(m.Results)+len(m.Blocks)+len(m.Balances)+len(m.Body) > 0
 }
 
 // withhold keeps a reply. A refusal of a request of which something is withheld waits behind it: it speaks of
@@ -286,7 +286,7 @@ func (h *withheld) close(conn uint64) {
 
 // replyBytes estimates the memory of a reply.
 func replyBytes(m *wire.Reply) int {
-	n := 256 + 160*len(m.Results) + 120*len(m.Balances) + len(m.Body)
+	n := 256 + 8*len(m.Committed) + 160*len(m.Results) + 120*len(m.Balances) + len(m.Body)
 	for i := range m.Blocks {
 		n += 96 + 56*len(m.Blocks[i].Votes)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"go.etcd.io/raft/v3"
@@ -336,6 +337,9 @@ func resultText(r *wire.Reply) string {
 		return fmt.Sprintf("status %d %s", r.Status, r.Text)
 	}
 	s := ""
+	for _, run := range r.Committed {
+		s += strings.Repeat("committed ", int(run.Count))
+	}
 	for _, res := range r.Results {
 		switch {
 		case res.Code == ledger.ResultConflict:

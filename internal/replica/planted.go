@@ -25,6 +25,18 @@ func plantedOpen(o *ledger.Outcome) bool {
 	return !o.HasRecord && (planted.On(planted.WildcardMissed) && o.Wildcard || planted.On(planted.TombstoneDropped) && !o.Wildcard)
 }
 
+// plantedSwapped turns the waiters of a command's items round.
+func plantedSwapped(ws []waiter) []waiter {
+	var out []waiter
+	for _, w := range ws {
+		for i := range int(w.count) {
+			out = append(out, w.at(i))
+		}
+	}
+	slices.Reverse(out)
+	return out
+}
+
 // plantedTwice doubles the transfers of an entry, under ids of their own.
 func plantedTwice(e *ledger.Entry) {
 	for i := range e.Commands {

@@ -15,11 +15,13 @@ type call struct {
 	request uint64
 }
 
-// waiter is who waits for one item of a proposal; the zero waiter is nobody.
+// waiter is who waits for items of a proposal that follow each other, as they do in the request. A zero call
+// is nobody's.
 type waiter struct {
-	call call
-	item uint32
-	some bool
+	call  call
+	item  uint32 // of the request, the first one
+	count uint32
+	some  bool
 	// parts are the participants that an inquiry named: votes of one block share them.
 	parts []shard.ID
 	// deferrals is how often the item has been deferred.
@@ -29,7 +31,7 @@ type waiter struct {
 // proposal is an entry in the making or on its way through the log.
 type proposal struct {
 	commands []ledger.Command
-	waiters  []waiter // one per item, in the entry's order
+	waiters  []waiter // of all items, in the entry's order
 	bytes    int
 	prepares int
 }
@@ -61,11 +63,24 @@ func (q *queue) waitingToPropose() bool {
 	return len(q.open) > 1 || len(q.open) == 1 && (len(q.proposed) == 0 || q.open[0].bytes >= fullBytes)
 }
 
-// add appends a command; waiters has one element per item, bytes estimates its size. Commands of
+// maxJoined bounds the items of a command that others have joined: a large one is not worth the copy.
+const maxJoined = 256
+
+// nobody waits for n items.
+func nobody(n int) []waiter { return []waiter{{count: uint32(n)}} }
+
+// one waits for one item.
+func one(c call, item uint32) waiter { return waiter{call: c, item: item, count: 1, some: true} }
+
+// add appends a command; waiters are those of its items, bytes estimates its size. Small commands of
 // one kind that follow each other become one; a proposal is closed at limit bytes.
 func (q *queue) add(c ledger.Command, waiters []waiter, bytes, limit int) {
-	if len(waiters) != c.Items() {
-		panic("replica: one waiter per item")
+	waited := 0
+	for i := range waiters {
+		waited += int(waiters[i].count)
+	}
+	if waited != c.Items() {
+		panic("replica: a waiter for each item")
 	}
 	if len(q.open) == 0 || q.open[len(q.open)-1].bytes+bytes > limit {
 		q.open = append(q.open, &proposal{})
@@ -78,7 +93,7 @@ func (q *queue) add(c ledger.Command, waiters []waiter, bytes, limit int) {
 		q.prepares += len(c.Records)
 	}
 	if n := len(p.commands); n > 0 && p.commands[n-1].Kind == c.Kind && p.commands[n-1].Settled == c.Settled &&
-		c.Kind != ledger.CmdGenesis {
+		c.Kind != ledger.CmdGenesis && p.commands[n-1].Items()+waited <= maxJoined {
 		last := &p.commands[n-1]
 		last.Records = append(last.Records, c.Records...)
 		last.Digests = append(last.Digests, c.Digests...)
@@ -124,6 +139,17 @@ func (q *queue) dropUnproposed() []waiter {
 	}
 	q.open = nil
 	return waitersOf(ws)
+}
+
+// waitersFor takes those of n items off the front of ws. A waiter's items are of one command.
+func waitersFor(ws *[]waiter, n int) []waiter {
+	k := 0
+	for rest := n; rest > 0; k++ {
+		rest -= int((*ws)[k].count)
+	}
+	out := (*ws)[:k]
+	*ws = (*ws)[k:]
+	return out
 }
 
 func waitersOf(ws []waiter) []waiter {
@@ -183,13 +209,11 @@ func (r *Replica) notTaken(p *proposal, err error) {
 		if c.Settled {
 			said = wire.StatusLost
 		}
-		n := c.Items()
-		for _, w := range ws[:n] {
+		for _, w := range waitersFor(&ws, c.Items()) {
 			if w.some {
 				r.answers.status(w.call, said, "")
 			}
 		}
-		ws = ws[n:]
 		for j := range c.Finishes {
 			r.lead.part.Withdrawn(c.Finishes[j].ID)
 		}

@@ -135,7 +135,7 @@ func (r *Replica) becomeLeader(term uint64) {
 	r.event(LevelInfo, "elected leader", "term", term,
 		"prepared", r.state.PreparedCount())
 	if r.state.Genesis() == nil {
-		r.enqueue(ledger.Command{Kind: ledger.CmdGenesis, Genesis: r.genesis()}, []waiter{{}}, 256)
+		r.enqueue(ledger.Command{Kind: ledger.CmdGenesis, Genesis: r.genesis()}, nobody(1), 256)
 	}
 }
 

@@ -178,7 +178,7 @@ func (r *Replica) serveRead(op *readOp) {
 		r.readAccounts(op)
 	case readInquire:
 		for i, q := range op.inquired {
-			w := waiter{call: op.call, item: op.items[i], some: true}
+			w := one(op.call, op.items[i])
 			if !r.answerKnown(w, q) {
 				r.answers.result(op.call, op.items[i], &ledger.Result{Code: ledger.ResultState, State: ledger.None})
 			}

@@ -183,24 +183,42 @@ func (r *Replica) transfers(c call, m *wire.TransferRequest) {
 		return
 	}
 	r.counters.transfers += uint64(len(m.Records))
-	fresh := m.Records[:0:0]
-	ws := make([]waiter, 0, len(m.Records))
-	for i := range m.Records {
-		if o, known := r.state.Lookup(m.Records[i].ID); known && !(planted.On(planted.PostedTwice) && o.State == ledger.Committed) {
-			r.answers.result(c, uint32(i), recorded(&o, &m.Records[i], ledger.Digest{}))
-			continue
-		}
-		w := waiter{call: c, item: uint32(i), some: true}
-		if planted.On(planted.PrecheckOnly) && r.plantedShort(&m.Records[i]) {
-			r.deferItem(&deferral{kind: ledger.CmdTransfer, record: m.Records[i], waiter: w})
-			continue
-		}
-		fresh = append(fresh, m.Records[i])
-		ws = append(ws, w)
+	if len(m.Records) == 0 {
+		return
+	}
+	fresh, ws := m.Records, []waiter{{call: c, count: uint32(len(m.Records)), some: true}}
+	if m.Again || planted.On(planted.PrecheckOnly) {
+		fresh, ws = r.freshOf(c, m)
 	}
 	if len(fresh) > 0 {
 		r.enqueue(ledger.Command{Kind: ledger.CmdTransfer, Records: fresh, Settled: planted.On(planted.PrecheckOnly)}, ws, ledger.RecordSize*len(fresh))
 	}
+}
+
+// freshOf answers those of a request that are known, and returns the others.
+func (r *Replica) freshOf(c call, m *wire.TransferRequest) (fresh []ledger.Record, ws []waiter) {
+	for i := range m.Records {
+		if o, known := r.state.Lookup(m.Records[i].ID); known && !(planted.On(planted.PostedTwice) && o.State == ledger.Committed) {
+			res := recorded(&o, &m.Records[i], ledger.Digest{})
+			if res.Code == ledger.ResultState && res.State == ledger.Committed {
+				r.answers.committed(c, uint32(i), 1)
+			} else {
+				r.answers.result(c, uint32(i), res)
+			}
+			continue
+		}
+		if planted.On(planted.PrecheckOnly) && r.plantedShort(&m.Records[i]) {
+			r.deferItem(&deferral{kind: ledger.CmdTransfer, record: m.Records[i], waiter: one(c, uint32(i))})
+			continue
+		}
+		fresh = append(fresh, m.Records[i])
+		if n := len(ws); n > 0 && ws[n-1].item+ws[n-1].count == uint32(i) {
+			ws[n-1].count++
+		} else {
+			ws = append(ws, one(c, uint32(i)))
+		}
+	}
+	return fresh, ws
 }
 
 func (r *Replica) prepares(c call, m *wire.PrepareRequest) {
@@ -226,7 +244,7 @@ func (r *Replica) prepares(c call, m *wire.PrepareRequest) {
 			r.event(LevelDebug, "prepare", "txn", rec.ID.String(),
 				"from", rec.Debit.String(), "to", rec.Credit.String(), "amount", rec.Amount.String())
 		}
-		w := waiter{call: c, item: uint32(i), some: true}
+		w := one(c, uint32(i))
 		if o, known := r.state.Lookup(rec.ID); known && !plantedOpen(&o) {
 			r.answerVote(w, rec.ID, m.Digests[i], recorded(&o, rec, m.Digests[i]), r.participants(rec))
 			continue
@@ -339,7 +357,8 @@ func (r *Replica) inquire(c call, m *wire.InquireRequest) {
 	cmd := ledger.Command{Kind: ledger.CmdPoison}
 	var ws []waiter
 	for i, q := range m.Items {
-		w := waiter{call: c, item: uint32(i), some: true, parts: q.Participants}
+		w := one(c, uint32(i))
+		w.parts = q.Participants
 		switch {
 		case !(planted.On(planted.PoisonObeyed) && m.Poison) && r.answerKnown(w, q):
 		case planted.On(planted.StaleNone) && !m.Poison:
@@ -399,12 +418,9 @@ func (r *Replica) cancel(c call, m *wire.CancelRequest) {
 	if !r.leading(c) || !r.room(c, 0) {
 		return
 	}
-	ws := make([]waiter, len(m.IDs))
-	for i := range ws {
-		ws[i] = waiter{call: c, item: uint32(i), some: true}
-	}
-	if len(ws) > 0 {
-		r.enqueue(ledger.Command{Kind: ledger.CmdCancel, Cancels: slices.Clone(m.IDs)}, ws, 16*len(ws))
+	if n := len(m.IDs); n > 0 {
+		ws := []waiter{{call: c, count: uint32(n), some: true}}
+		r.enqueue(ledger.Command{Kind: ledger.CmdCancel, Cancels: slices.Clone(m.IDs)}, ws, 16*n)
 	}
 }
 

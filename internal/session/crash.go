@@ -104,6 +104,14 @@ func (e *Engine) crashOnDecision(t *txn.Coordinator, d txn.Decision) {
 	}
 }
 
+// crashOnGroup is crashOnDecision for a transfer within one shard.
+func (e *Engine) crashOnGroup(d txn.Decision) {
+	switch p := e.crash.point; {
+	case d == txn.DecidedCommitted && (p == crashBeforeFinish || p == crashAfterFinish), d == txn.DecidedAborted && p == crashAfterNo:
+		e.crash.now = true
+	}
+}
+
 // dropsFinish keeps FINISH from the shards that must not see one.
 func (c *crash) dropsFinish(sh *shardState) bool {
 	if !c.decided {

@@ -42,11 +42,12 @@ func (o Options) withDefaults() Options {
 
 // Effects is what Flush wants done. Its slices are valid until the next Flush.
 type Effects struct {
-	Connects []shard.ServerID // dial these; answer with ConnUp or ConnDown
-	Sends    []Send
-	Steps    []Step
-	Dones    []Done
-	Crash    bool // end the process, after everything else
+	Connects  []shard.ServerID // dial these; answer with ConnUp or ConnDown
+	Sends     []Send
+	Steps     []Step
+	Committed []Committed // of batches
+	Dones     []Done
+	Crash     bool // end the process, after everything else
 }
 
 // Send hands messages to one server's connection, in order.
@@ -62,9 +63,10 @@ type Step struct {
 	Text  string
 }
 
-// Done completes an operation.
+// Done completes an operation, or of a batch the transfer at Place.
 type Done struct {
 	Op     OpID
+	Place  uint32
 	Result Result
 }
 
@@ -101,22 +103,37 @@ type Engine struct {
 	servers []*serverState // sorted by id
 	byShard map[shard.ID]*shardState
 
-	now      uint64
-	nextOp   OpID
-	ops      map[OpID]*op
-	inFlight int
-	waiting  []*op // over MaxInFlight, oldest first
+	near *shardState // that the last account looked for is of
 
-	nextRequest uint64
-	requests    map[uint64]*request
-	timers      map[uint64][]timer
-	delayed     []delayed
-	direct      []*item // calls to one server, not sent yet
-	finishing   int     // FINISH requests without an answer
-	draining    bool
+	now      uint64
+	ops      Table[opEntry]
+	groups   Table[*group]
+	inFlight int
+	waiting  []pending // over MaxInFlight, oldest first
+
+	requests  Table[*request]
+	timers    map[uint64][]timer
+	delayed   []delayed
+	direct    []*item // calls to one server, not sent yet
+	finishing int     // FINISH requests without an answer
+	draining  bool
 
 	crash crash
 	out   Effects
+	given Effects // that the last Flush returned
+}
+
+// opEntry is what is behind an OpID: an operation, or a record of a group.
+type opEntry struct {
+	op    *op
+	group *group
+	index uint32
+}
+
+// pending is an operation or a group that waits for room.
+type pending struct {
+	op    *op
+	group *group
 }
 
 // opKind tells operations apart.
@@ -127,6 +144,7 @@ const (
 	opSettle
 	opCall
 	opAudit
+	opBatch
 )
 
 // op is one operation in the engine.
@@ -137,7 +155,10 @@ type op struct {
 	settle   *settlement      // opSettle
 	call     *Call            // opCall
 	audit    *audit           // opAudit
-	endTick  uint64           // opTransfer: when its grace ends, once it has one
+	batch    *batch           // opBatch
+	parent   *op              // the batch of a transfer, whose caller has the answer at place
+	place    uint32
+	endTick  uint64 // opTransfer: when its grace ends, once it has one
 	admitted bool
 	detached bool // the caller has its answer; only the protocol goes on
 	over     bool
@@ -149,15 +170,13 @@ type op struct {
 func New(o Options) *Engine {
 	e := &Engine{
 		o: o.withDefaults(), routes: o.Topology.Map(),
-		byShard:  map[shard.ID]*shardState{},
-		ops:      map[OpID]*op{},
-		requests: map[uint64]*request{},
-		timers:   map[uint64][]timer{},
-		now:      1,
+		byShard: map[shard.ID]*shardState{},
+		timers:  map[uint64][]timer{},
+		now:     1,
 	}
 	for i := range o.Topology.Clusters {
 		c := &o.Topology.Clusters[i]
-		sh := &shardState{id: c.Shard, doubtful: true}
+		sh := &shardState{id: c.Shard, accounts: c.Range, doubtful: true}
 		for _, s := range c.Servers {
 			srv := &serverState{id: s.ID, addr: s.Addr, shard: sh}
 			sh.servers = append(sh.servers, srv)
@@ -173,29 +192,28 @@ func New(o Options) *Engine {
 
 // Transfer begins a transfer. What needs no shard to refuse is refused here and leaves no trace.
 func (e *Engine) Transfer(r ledger.Record) OpID {
+	way := e.wayOf(&r)
+	if way.reason == ledger.ReasonNone && way.other == nil {
+		e.crashOnSubmit()
+		return e.gather(way.shard, &r)
+	}
 	o := e.newOp(opTransfer)
-	res := Result{Decision: txn.DecidedAborted, Record: r}
-	if res.Reason = ledger.CheckRecord(&r); res.Reason != ledger.ReasonNone {
-		return e.refuseLocally(o, res)
+	if way.reason != ledger.ReasonNone {
+		e.complete(o, Result{Decision: txn.DecidedAborted, Record: r, Reason: way.reason, Account: way.account})
+		return o.id
 	}
-	parts := make([]shard.ID, 0, 2)
-	for _, a := range []shard.Account{r.Debit, r.Credit} {
-		s, ok := e.routes.Shard(a)
-		if !ok {
-			res.Reason, res.Account = ledger.ReasonNoAccount, a
-			return e.refuseLocally(o, res)
-		}
-		if !slices.Contains(parts, s) {
-			parts = append(parts, s)
-		}
-	}
-	slices.Sort(parts)
-	o.coord = txn.NewCoordinator(r, parts)
+	e.crashOnSubmit()
+	e.beginCross(o, &r, way)
+	return o.id
+}
+
+// beginCross begins a transfer between two shards.
+func (e *Engine) beginCross(o *op, r *ledger.Record, w way) {
+	parts := []shard.ID{w.shard.id, w.other.id}
+	o.coord = txn.NewCoordinator(*r, parts)
 	e.arm(e.o.DeadlineTicks, timerOp, uint64(o.id))
 	e.armReach(o, parts...)
-	e.crashOnSubmit()
 	e.admit(o)
-	return o.id
 }
 
 // Resolve finds out what became of a transfer and settles it, by poison where it must.
@@ -229,16 +247,38 @@ func (e *Engine) Call(c Call) OpID {
 // Abandon answers an operation at once with what is known. A transfer that may have been applied
 // goes on without its caller, so that it is finished and not left to recovery.
 func (e *Engine) Abandon(id OpID) {
-	o := e.ops[id]
-	if o == nil || o.detached {
+	switch entry := e.ops.Get(uint64(id)); {
+	case entry.group != nil:
+		e.abandonRecord(entry.group, int(entry.index), e.why(entry.group.shard))
+	case entry.op == nil:
+	case entry.op.kind == opBatch:
+		e.abandonBatch(entry.op)
+	default:
+		e.abandon(entry.op)
+	}
+}
+
+func (e *Engine) abandon(o *op) {
+	if o.detached || o.over {
 		return
 	}
 	if o.kind == opTransfer && o.coord.MayBeApplied() {
-		e.out.Dones = append(e.out.Dones, Done{Op: o.id, Result: e.endResult(o, txn.DecidedUnknown)})
+		e.answer(o, e.endResult(o, txn.DecidedUnknown))
 		o.detached = true
 		return
 	}
 	e.expireForGood(o)
+}
+
+// answer tells an operation's caller its result.
+func (e *Engine) answer(o *op, r Result) {
+	switch {
+	case o.detached:
+	case o.parent != nil:
+		e.placeEnds(o.parent, o.place, r)
+	default:
+		e.out.Dones = append(e.out.Dones, Done{Op: o.id, Result: r})
+	}
 }
 
 // Tick advances the engine's clock by 10 ms.
@@ -267,24 +307,21 @@ func (e *Engine) Finishing() int {
 
 // InFlight returns the number of operations that are not over, queued ones and the engine's own
 // included.
-func (e *Engine) InFlight() int { return len(e.ops) }
+func (e *Engine) InFlight() int { return e.ops.Len() }
 
 func (e *Engine) newOp(kind opKind) *op {
-	e.nextOp++
-	o := &op{id: e.nextOp, kind: kind}
-	e.ops[o.id] = o
+	o := &op{kind: kind}
+	o.id = OpID(e.ops.Add(opEntry{op: o}))
 	return o
 }
 
-func (e *Engine) refuseLocally(o *op, r Result) OpID {
-	e.complete(o, r)
-	return o.id
-}
+// opOf returns the operation of an id, nil if it is over or none.
+func (e *Engine) opOf(id uint64) *op { return e.ops.Get(id).op }
 
 // admit starts an operation, or queues it if too many are in flight.
 func (e *Engine) admit(o *op) {
 	if e.inFlight >= e.o.MaxInFlight {
-		e.waiting = append(e.waiting, o)
+		e.waiting = append(e.waiting, pending{op: o})
 		return
 	}
 	o.admitted = true
@@ -305,10 +342,13 @@ func (e *Engine) admit(o *op) {
 
 func (e *Engine) admitWaiting() {
 	for len(e.waiting) > 0 && e.inFlight < e.o.MaxInFlight {
-		o := e.waiting[0]
+		p := e.waiting[0]
 		e.waiting = e.waiting[1:]
-		if !o.over {
-			e.admit(o)
+		switch {
+		case p.op == nil && p.group.open > 0:
+			e.admitGroup(p.group)
+		case p.op != nil && !p.op.over:
+			e.admit(p.op)
 		}
 	}
 }
@@ -320,13 +360,11 @@ func (e *Engine) complete(o *op, r Result) {
 	if o.probes != nil {
 		o.probes.probing = false
 	}
-	delete(e.ops, o.id)
+	e.ops.Remove(uint64(o.id))
 	if o.admitted {
 		e.inFlight--
 	}
-	if !o.detached {
-		e.out.Dones = append(e.out.Dones, Done{Op: o.id, Result: r})
-	}
+	e.answer(o, r)
 }
 
 // act carries out what a coordinator wants.
@@ -411,7 +449,11 @@ func (e *Engine) endResult(o *op, d txn.Decision) Result {
 
 // step records a part of an operation's course.
 func (e *Engine) step(o *op, actor shard.ID, text string) {
-	if e.o.Trace && !o.detached {
-		e.out.Steps = append(e.out.Steps, Step{Op: o.id, Actor: actor, Text: text})
+	if e.o.Trace && !o.detached && o.parent == nil {
+		e.stepOf(o.id, actor, text)
 	}
+}
+
+func (e *Engine) stepOf(id OpID, actor shard.ID, text string) {
+	e.out.Steps = append(e.out.Steps, Step{Op: id, Actor: actor, Text: text})
 }

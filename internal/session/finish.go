@@ -76,9 +76,8 @@ func (e *Engine) bufferFinish(sh *shardState, c *finishChunk) {
 func (e *Engine) sendFinishes(sh *shardState, to *serverState) {
 	for _, c := range sh.finishes {
 		c.tries++
-		e.nextRequest++
-		r := &request{id: e.nextRequest, kind: itemFinish, server: to, chunk: c}
-		e.requests[r.id] = r
+		r := &request{kind: itemFinish, server: to, chunk: c}
+		r.id = e.requests.Add(r)
 		e.finishing++
 		e.arm(e.o.AnswerTicks, timerRequest, r.id)
 		m := &wire.FinishRequest{Header: e.header(r.id, sh.id), Blocks: make([]txn.Block, len(c.blocks))}

@@ -5,7 +5,6 @@ import (
 
 	"raftbank/internal/ledger"
 	"raftbank/internal/planted"
-	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 	"raftbank/internal/wire"
 )
@@ -43,16 +42,21 @@ type request struct {
 	id     uint64
 	kind   itemKind
 	server *serverState
-	items  []*item // nil: answered
-	open   int     // items that are not nil
+	items  []*item  // nil: answered
+	group  *group   // whose records are asked for, in place of items
+	index  []uint32 // of the group's records; nil: all, in their order
+	open   int      // items without an answer
 	waits  int
 	chunk  *finishChunk // itemFinish
 }
 
 // alive reports whether anybody still waits for an answer.
 func (r *request) alive() bool {
-	if r.kind == itemFinish {
+	switch {
+	case r.kind == itemFinish:
 		return true
+	case r.group != nil:
+		return r.group.open > 0
 	}
 	return slices.ContainsFunc(r.items, func(it *item) bool { return it != nil && !it.op.over })
 }
@@ -74,20 +78,31 @@ func (e *Engine) Flush() *Effects {
 		e.connect()
 	}
 	e.admitWaiting()
-	out := e.out
-	out.Crash = e.crash.now
-	e.out = Effects{}
-	return &out
+	e.given, e.out = e.out, e.given.emptied()
+	e.given.Crash = e.crash.now
+	return &e.given
+}
+
+// emptied returns effects without content in the memory of old ones.
+func (f *Effects) emptied() Effects {
+	clear(f.Sends)
+	clear(f.Committed)
+	clear(f.Dones)
+	clear(f.Steps)
+	return Effects{
+		Connects: f.Connects[:0], Sends: f.Sends[:0], Steps: f.Steps[:0], Committed: f.Committed[:0], Dones: f.Dones[:0],
+	}
 }
 
 // flushShard sends a shard's items to its leader, and with them its FINISH messages.
 func (e *Engine) flushShard(sh *shardState) {
-	if len(sh.ready) == 0 && len(sh.finishes) == 0 {
+	if !sh.wants() {
 		return
 	}
 	to := e.target(sh)
 	if to == nil || e.now < sh.holdUntil {
 		sh.ready = slices.DeleteFunc(sh.ready, func(it *item) bool { return it.op.over || it.closed })
+		sh.groups = slices.DeleteFunc(sh.groups, func(g *group) bool { return g.open == 0 })
 		return
 	}
 	var groups [itemKinds][]*item
@@ -107,7 +122,7 @@ func (e *Engine) flushShard(sh *shardState) {
 	}
 	clear(ready[len(kept):])
 	sh.ready = append(kept, sh.ready...)
-	sent := false
+	sent := e.sendGroups(sh, to)
 	for kind := range groups {
 		items := groups[kind]
 		for len(items) > 0 {
@@ -173,9 +188,8 @@ func (e *Engine) probe(sh *shardState) {
 
 // sendItems sends one request.
 func (e *Engine) sendItems(to *serverState, kind itemKind, items []*item) {
-	e.nextRequest++
-	r := &request{id: e.nextRequest, kind: kind, server: to, items: items, open: len(items)}
-	e.requests[r.id] = r
+	r := &request{kind: kind, server: to, items: items, open: len(items)}
+	r.id = e.requests.Add(r)
 	e.arm(e.o.AnswerTicks, timerRequest, r.id)
 	e.send(to, e.build(r))
 	for _, it := range items {
@@ -217,6 +231,7 @@ func (e *Engine) build(r *request) wire.Message {
 		m := &wire.TransferRequest{Header: h, Records: make([]ledger.Record, len(r.items))}
 		for i, it := range r.items {
 			m.Records[i] = *it.coord.Record()
+			m.Again = m.Again || it.coord.MayBeApplied()
 			if planted.On(planted.RetryNewID) && it.coord.MayBeApplied() {
 				m.Records[i].ID[0] ^= byte(r.id)
 			}
@@ -261,10 +276,6 @@ func settleIDs(items []*item) []ledger.TransferID {
 		ids[i] = it.op.settle.id
 	}
 	return ids
-}
-
-func (e *Engine) header(request uint64, s shard.ID) wire.Header {
-	return wire.Header{Request: request, Shard: s, Epoch: e.routes.Epoch()}
 }
 
 func (e *Engine) send(to *serverState, m wire.Message) {

@@ -22,6 +22,16 @@ type chaos struct {
 	replies  []chaosReply
 	outcomes map[ledger.TransferID][]Result
 	owner    []map[OpID]ledger.TransferID
+	batches  []map[OpID][]ledger.Record
+	begun    int // transfers in batches
+	ended    int
+	begunOps []begunOp
+}
+
+// begunOp is a transfer or a batch that a caller may leave.
+type begunOp struct {
+	client int
+	op     OpID
 }
 
 type chaosMessage struct {
@@ -46,6 +56,7 @@ func TestRandomOrders(t *testing.T) {
 		for range 2 {
 			c.engines = append(c.engines, New(Options{Topology: w.bank.Topology, DeadlineTicks: 30, GraceTicks: 20, AnswerTicks: 5}))
 			c.owner = append(c.owner, map[OpID]ledger.TransferID{})
+			c.batches = append(c.batches, map[OpID][]ledger.Record{})
 		}
 		for range rapid.IntRange(20, 120).Draw(rt, "steps") {
 			c.step()
@@ -64,11 +75,23 @@ func (c *chaos) step() {
 	client := rapid.IntRange(0, 1).Draw(c.rt, "client")
 	e := c.engines[client]
 	server := shard.ServerID(rapid.IntRange(1, 6).Draw(c.rt, "server"))
-	switch rapid.IntRange(0, 9).Draw(c.rt, "what") {
-	case 0, 1, 2:
+	switch rapid.IntRange(0, 10).Draw(c.rt, "what") {
+	case 0:
+		ids := rapid.SliceOfN(rapid.Uint64Range(1, 4), 1, 5).Draw(c.rt, "ids")
+		batch := make([]ledger.Record, len(ids))
+		for i, n := range ids {
+			batch[i] = record(nameID(fmt.Sprint(n)), n, 10*(n%2)+n+4, 4)
+		}
+		c.begun += len(batch)
+		op := e.TransferBatch(batch)
+		c.batches[client][op] = batch
+		c.begunOps = append(c.begunOps, begunOp{client, op})
+	case 1, 2:
 		n := rapid.Uint64Range(1, 4).Draw(c.rt, "id")
 		r := record(nameID(fmt.Sprint(n)), n, 10*(n%2)+n+4, 4) // odd ones are cross-shard
-		c.owner[client][e.Transfer(r)] = r.ID
+		op := e.Transfer(r)
+		c.owner[client][op] = r.ID
+		c.begunOps = append(c.begunOps, begunOp{client, op})
 	case 3:
 		e.ConnUp(server)
 	case 4:
@@ -87,6 +110,11 @@ func (c *chaos) step() {
 			c.owner[client][e.Cancel(id)] = id
 		} else {
 			c.owner[client][e.Resolve(id)] = id
+		}
+	case 9:
+		if n := len(c.begunOps); n > 0 {
+			b := c.begunOps[rapid.IntRange(0, n-1).Draw(c.rt, "abandoned")]
+			c.engines[b.client].Abandon(b.op)
 		}
 	default:
 		c.deliverOne()
@@ -109,15 +137,31 @@ func (c *chaos) flush() {
 				c.sent = append(c.sent, chaosMessage{i, s.Server, m})
 			}
 		}
+		for _, r := range out.Committed {
+			for n := range r.Count {
+				at := r.First + n
+				if r.Places != nil {
+					at = r.Places[n]
+				}
+				c.ends(c.batches[i][r.Op][at].ID, Result{Decision: txn.DecidedCommitted})
+				c.ended++
+			}
+		}
 		for _, d := range out.Dones {
-			id := c.owner[i][d.Op]
-			c.outcomes[id] = append(c.outcomes[id], d.Result)
+			if batch := c.batches[i][d.Op]; batch != nil {
+				c.ends(batch[d.Place].ID, d.Result)
+				c.ended++
+				continue
+			}
+			c.ends(c.owner[i][d.Op], d.Result)
 		}
 		for _, s := range out.Connects {
 			e.ConnUp(s)
 		}
 	}
 }
+
+func (c *chaos) ends(id ledger.TransferID, r Result) { c.outcomes[id] = append(c.outcomes[id], r) }
 
 func (c *chaos) deliverOne() {
 	if n := len(c.sent); n > 0 && rapid.Bool().Draw(c.rt, "request") {
@@ -144,6 +188,12 @@ func (c *chaos) deliver(i int) {
 		rest := *r
 		rest.Results = r.Results[1:]
 		r.Results = r.Results[:1]
+		c.replies = append(c.replies, chaosReply{f.client, f.to, &rest})
+	}
+	if n := len(r.Committed); n > 1 && rapid.Bool().Draw(c.rt, "partial run") {
+		rest := *r
+		rest.Committed, rest.Results = r.Committed[1:], nil
+		r.Committed = r.Committed[:1]
 		c.replies = append(c.replies, chaosReply{f.client, f.to, &rest})
 	}
 	c.replies = append(c.replies, chaosReply{f.client, f.to, r})
@@ -185,6 +235,9 @@ func (c *chaos) check() {
 		if e.InFlight() != 0 {
 			c.rt.Fatalf("%d operations never ended", e.InFlight())
 		}
+	}
+	if c.ended != c.begun {
+		c.rt.Fatalf("%d of %d transfers in batches ended", c.ended, c.begun)
 	}
 	for n := 1; n <= 4; n++ {
 		id := nameID(fmt.Sprint(n))

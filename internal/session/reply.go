@@ -16,7 +16,7 @@ func (e *Engine) StepReply(from shard.ServerID, m wire.Message) {
 		return
 	}
 	s.heard, s.suspectUntil, s.failures = e.now, 0, 0
-	r := e.requests[reply.Request]
+	r := e.requests.Get(reply.Request)
 	if r == nil || r.server != s || e.crash.holdsReply(e, r, reply) {
 		return
 	}
@@ -55,7 +55,14 @@ func (e *Engine) onCallReply(r *request, reply *wire.Reply) {
 
 // onAnswers hands the results of a reply to the items they answer.
 func (e *Engine) onAnswers(r *request, reply *wire.Reply) {
+	if r.group != nil {
+		e.onGroupReply(r, reply)
+		return
+	}
 	votes := voteFinder{blocks: reply.Blocks}
+	for _, run := range reply.Committed {
+		e.itemsCommitted(r, run)
+	}
 	for i := range reply.Results {
 		res := &reply.Results[i]
 		if int(res.Item) >= len(r.items) || r.items[res.Item] == nil {
@@ -83,6 +90,22 @@ func (e *Engine) onAnswers(r *request, reply *wire.Reply) {
 	}
 	if r.open == 0 {
 		e.forget(r)
+	}
+}
+
+// itemsCommitted hands a run of transfers that committed to their coordinators.
+func (e *Engine) itemsCommitted(r *request, run wire.Run) {
+	res := wire.Result{Code: ledger.ResultState, State: ledger.Committed}
+	for n := run.First; n-run.First < run.Count && int(n) < len(r.items); n++ {
+		it := r.items[n]
+		if it == nil || r.kind != itemTransfer {
+			continue
+		}
+		r.items[n] = nil
+		r.open--
+		if !it.op.over {
+			e.onVote(it, &res, &voteFinder{})
+		}
 	}
 }
 
@@ -140,6 +163,10 @@ func (e *Engine) onRefusal(r *request, reply *wire.Reply) {
 	}
 	sure := reply.Status != wire.StatusLost && reply.Status <= wire.StatusLost
 	final := reply.Status == wire.StatusWrongShard || reply.Status == wire.StatusBadRequest
+	if r.group != nil {
+		e.groupRefused(r, sure, final)
+		return
+	}
 	for _, it := range r.items {
 		if it == nil || it.op.over {
 			continue
@@ -183,11 +210,7 @@ func (e *Engine) refusedForGood(it *item, reply *wire.Reply) {
 
 // forget drops a request.
 func (e *Engine) forget(r *request) {
-	if _, ok := e.requests[r.id]; !ok {
-		return
-	}
-	delete(e.requests, r.id)
-	if r.kind == itemFinish {
+	if e.requests.Remove(r.id) && r.kind == itemFinish {
 		e.finishing--
 	}
 }
@@ -199,6 +222,9 @@ func (e *Engine) resend(r *request) {
 		e.forget(r)
 		e.refinish(r.server.shard, r.chunk)
 		return
+	}
+	if r.group != nil {
+		e.queueGroup(r.group)
 	}
 	for _, it := range r.items {
 		if it != nil {

@@ -2,7 +2,6 @@ package session
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -48,10 +47,13 @@ type shardState struct {
 	next    int          // where the rotation stands
 	everUp  bool         // one of its servers has been connected
 
-	ready     []*item // to be sent with the next flush
-	holdUntil uint64  // nothing is sent before this tick
-	hops      int     // refusals in a row that named a leader
-	refusals  uint64  // refusals in a row
+	accounts  shard.Range
+	gather    *group   // that single transfers of this turn join
+	groups    []*group // to be sent with the next flush
+	ready     []*item  // likewise
+	holdUntil uint64   // nothing is sent before this tick
+	hops      int      // refusals in a row that named a leader
+	refusals  uint64   // refusals in a row
 	// doubtful: nothing was heard yet, or the last that was heard is that the shard has no leader or
 	// does not serve. No transfer is begun with it and another shard until a probe was answered.
 	doubtful bool
@@ -61,6 +63,9 @@ type shardState struct {
 	finishes  []*finishChunk
 	finishDue uint64
 }
+
+// wants reports whether something is to be sent to the shard.
+func (sh *shardState) wants() bool { return len(sh.groups)+len(sh.ready)+len(sh.finishes) > 0 }
 
 // lookElsewhere forgets the leader and moves the rotation on.
 func (sh *shardState) lookElsewhere() {
@@ -129,12 +134,12 @@ func (e *Engine) ConnDown(id shard.ServerID, reason string) {
 		s.shard.lookElsewhere()
 		s.shard.doubtful = true
 	}
-	for _, id := range slices.Sorted(maps.Keys(e.requests)) {
-		if r := e.requests[id]; r.server == s {
+	e.requests.All(func(_ uint64, r *request) {
+		if r.server == s {
 			e.forget(r)
 			e.connLost(r)
 		}
-	}
+	})
 	e.direct = slices.DeleteFunc(e.direct, func(it *item) bool {
 		if it.server != s {
 			return false
@@ -149,6 +154,9 @@ func (e *Engine) connLost(r *request) {
 	if r.kind == itemCall && r.items[0].server != nil {
 		e.failCall(r.items[0])
 		return
+	}
+	if planted.On(planted.BreakAsRefusal) && r.group != nil {
+		r.group.unrefused--
 	}
 	for _, it := range r.items {
 		if planted.On(planted.BreakAsRefusal) && it != nil && (it.kind == itemTransfer || it.kind == itemPrepare) {
@@ -169,7 +177,7 @@ func (e *Engine) failCall(it *item) {
 // connect asks for the connections that pending work needs.
 func (e *Engine) connect() {
 	for _, sh := range e.shards {
-		if len(sh.ready) == 0 && len(sh.finishes) == 0 {
+		if !sh.wants() {
 			continue
 		}
 		for _, s := range sh.servers {

@@ -12,11 +12,13 @@ import (
 type timerKind uint8
 
 const (
-	timerOp       timerKind = 1 + iota // an operation's deadline or grace
-	timerRequest                       // a request without an answer
-	timerReach                         // an operation needs a shard that was never reached
-	timerPatience                      // a settlement goes on with the shards that answered
-	timerAudit                         // an audit tries its next number
+	timerOp         timerKind = 1 + iota // an operation's deadline or grace
+	timerRequest                         // a request without an answer
+	timerReach                           // an operation needs a shard that was never reached
+	timerPatience                        // a settlement goes on with the shards that answered
+	timerAudit                           // an audit tries its next number
+	timerGroup                           // a group's deadline
+	timerGroupReach                      // a group needs a shard that was never reached
 )
 
 // timer names what it is for by number, so that it keeps nothing alive that is over.
@@ -39,24 +41,32 @@ func (e *Engine) arm(ticks uint64, kind timerKind, id uint64) {
 func (e *Engine) fire(t timer) {
 	switch t.kind {
 	case timerOp:
-		if o := e.ops[OpID(t.id)]; o != nil {
+		if o := e.opOf(t.id); o != nil {
 			e.expire(o)
 		}
 	case timerRequest:
-		if r := e.requests[t.id]; r != nil {
+		if r := e.requests.Get(t.id); r != nil {
 			e.unanswered(r)
 		}
 	case timerReach:
-		if o := e.ops[OpID(t.id)]; o != nil {
+		if o := e.opOf(t.id); o != nil {
 			e.unreached(o)
 		}
 	case timerPatience:
-		if o := e.ops[OpID(t.id)]; o != nil {
+		if o := e.opOf(t.id); o != nil {
 			e.impatient(o)
 		}
 	case timerAudit:
-		if o := e.ops[OpID(t.id)]; o != nil {
+		if o := e.opOf(t.id); o != nil {
 			e.resumeAudit(o)
+		}
+	case timerGroup:
+		if g := e.groups.Get(t.id); g != nil {
+			e.expireGroup(g)
+		}
+	case timerGroupReach:
+		if g := e.groups.Get(t.id); g != nil {
+			e.unreachedGroup(g)
 		}
 	default:
 		panic("unreachable: timer kind")

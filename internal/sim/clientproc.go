@@ -2,9 +2,11 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 
 	"raftbank/internal/session"
 	"raftbank/internal/shard"
+	"raftbank/internal/txn"
 	"raftbank/internal/wire"
 )
 
@@ -20,6 +22,7 @@ type clientProc struct {
 	engine     *session.Engine
 	conns      map[shard.ServerID]*conn
 	waiting    map[session.OpID]*submission
+	batches    map[session.OpID][]*submission // by place; nil: answered
 	flushDue   bool
 	busy       int   // operations of the workload in flight
 	readsAt    int64 // a slow reader: when it reads again
@@ -56,6 +59,7 @@ func (c *clientProc) start(crashPoint int) {
 	c.engine = session.New(session.Options{Topology: c.w.topology, CrashPoint: crashPoint, Trace: c.w.story != nil})
 	c.conns = map[shard.ServerID]*conn{}
 	c.waiting = map[session.OpID]*submission{}
+	c.batches = map[session.OpID][]*submission{}
 	c.flushDue, c.busy = false, 0
 	c.w.say(c.name(), "starts, crash point %d", crashPoint)
 	c.after(c.rng.between(0, clientTickUs), c.doTick)
@@ -95,9 +99,21 @@ func (c *clientProc) flush() {
 			c.w.say(c.name(), "%s: %s %s", sub.name(), actorName(st.Actor), st.Text)
 		}
 	}
+	for i := range out.Committed {
+		r := &out.Committed[i]
+		for n := range r.Count {
+			place := r.First + n
+			if r.Places != nil {
+				place = r.Places[n]
+			}
+			c.ended(r.Op, place, &session.Result{Decision: txn.DecidedCommitted})
+		}
+	}
 	for i := range out.Dones {
 		d := &out.Dones[i]
-		if sub := c.waiting[d.Op]; sub != nil {
+		if c.batches[d.Op] != nil {
+			c.ended(d.Op, d.Place, &d.Result)
+		} else if sub := c.waiting[d.Op]; sub != nil {
 			delete(c.waiting, d.Op)
 			c.busy--
 			c.w.load.done(c, sub, &d.Result)
@@ -107,6 +123,22 @@ func (c *clientProc) flush() {
 		c.w.recovery("client died at a crash point")
 		c.die("at its crash point")
 	}
+}
+
+// ended takes the outcome of one transfer of a batch: there is one for each.
+func (c *clientProc) ended(op session.OpID, place uint32, r *session.Result) {
+	batch := c.batches[op]
+	if batch == nil || batch[place] == nil {
+		c.w.fail(CheckAgreement, "%s was told of transfer %d of batch %d, which has ended", c.name(), place, op)
+		return
+	}
+	sub := batch[place]
+	batch[place] = nil
+	if !slices.ContainsFunc(batch, func(s *submission) bool { return s != nil }) {
+		delete(c.batches, op)
+		c.busy--
+	}
+	c.w.load.done(c, sub, r)
 }
 
 func actorName(s shard.ID) string {

@@ -150,6 +150,8 @@ func (l *workload) operate(c *clientProc) {
 	}
 	known := l.recent(1)
 	switch n := l.rng.IntN(100); {
+	case n < 10:
+		l.submitBatch(c, known)
 	case n < 72 || len(known) == 0:
 		l.submit(c, l.draw(ledger.TransferID{}))
 	case n < 80:
@@ -254,6 +256,28 @@ func (l *workload) begun(c *clientProc, op session.OpID, s *submission) {
 func (l *workload) submit(c *clientProc, k *content) {
 	k.asks++
 	l.begun(c, c.engine.Transfer(k.record), &submission{kind: askTransfer, content: k, id: k.record.ID})
+}
+
+// submitBatch submits some transfers as one batch, now and then with one that is known or the same one twice.
+func (l *workload) submitBatch(c *clientProc, known []*content) {
+	var subs []*submission
+	var records []ledger.Record
+	for range 2 + l.rng.IntN(4) {
+		k := l.draw(ledger.TransferID{})
+		switch n := l.rng.IntN(16); {
+		case n == 0 && len(known) > 0:
+			k = known[0]
+		case n == 1 && len(subs) > 0:
+			k = subs[0].content
+		}
+		k.asks++
+		s := &submission{kind: askTransfer, content: k, id: k.record.ID, client: c.id, start: l.w.now}
+		subs, records = append(subs, s), append(records, k.record)
+		l.w.say(c.name(), "in a batch: %s", s.name())
+	}
+	c.batches[c.engine.TransferBatch(records)] = subs
+	c.busy++
+	c.soon()
 }
 
 func (l *workload) settle(c *clientProc, what kind, id ledger.TransferID) {

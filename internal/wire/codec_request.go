@@ -22,7 +22,7 @@ func (*TransferRequest) Type() Type { return TypeTransfer }
 
 // AppendTo implements Message.
 func (m *TransferRequest) AppendTo(b []byte) []byte {
-	b = m.Header.appendTo(b)
+	b = appendBool(m.Header.appendTo(b), m.Again)
 	b = appendU32(b, uint32(len(m.Records)))
 	for i := range m.Records {
 		b = m.Records[i].AppendTo(b)
@@ -32,6 +32,7 @@ func (m *TransferRequest) AppendTo(b []byte) []byte {
 
 func (m *TransferRequest) decode(r *reader) {
 	m.Header.decodeFrom(r)
+	m.Again = r.bool()
 	m.Records = r.records(r.count(ledger.RecordSize, MaxBatch))
 }
 

@@ -105,8 +105,20 @@ func settle(v reflect.Value) {
 			if !m.HasRecord {
 				m.Record = ledger.Record{}
 			}
+		case *Reply:
+			m.Committed = orderly(m.Committed)
 		}
 	}
+}
+
+// orderly makes runs that a reply may have: not empty, ascending and apart.
+func orderly(runs []Run) []Run {
+	end := uint32(0)
+	for i := range runs {
+		runs[i] = Run{First: end + runs[i].First%5, Count: 1 + runs[i].Count%5}
+		end = runs[i].First + runs[i].Count
+	}
+	return runs
 }
 
 // TestGolden freezes the format: a difference means that old and new builds cannot talk, which
@@ -136,6 +148,9 @@ func sample(typ Type) Message {
 	m := empty(typ)
 	n := uint64(0)
 	fill(reflect.ValueOf(m).Elem(), &n)
+	if r, ok := m.(*Reply); ok {
+		r.Committed = orderly(r.Committed)
+	}
 	return m
 }
 
@@ -202,6 +217,9 @@ func TestReadFrameErrors(t *testing.T) {
 		{"short payload", resealed(Version, byte(TypeProof), make([]byte, 31)...), ErrTruncated},
 		{"list longer than the payload", resealed(Version, byte(TypeStatus), append(make([]byte, 16), 0, 1, 0, 0)...), ErrTruncated},
 		{"list over the batch", resealed(Version, byte(TypeStatus), append(make([]byte, 16), 0, 0, 1, 0)...), ErrTooLarge},
+		{"empty run", repliedRuns(Run{3, 0}), ErrMalformed},
+		{"runs that overlap", repliedRuns(Run{3, 2}, Run{4, 1}), ErrMalformed},
+		{"run beyond a batch", repliedRuns(Run{MaxBatch, 1}), ErrMalformed},
 		{"truth value 2", resealed(Version, byte(TypeBalance), append(make([]byte, 16), 2, 0, 0, 0, 0)...), ErrMalformed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -224,6 +242,9 @@ func TestReadFrameGrows(t *testing.T) {
 		t.Fatalf("body of %d bytes does not come back (%v)", len(want.Body), err)
 	}
 }
+
+// repliedRuns returns the frame of a reply with these runs.
+func repliedRuns(runs ...Run) []byte { return Append(nil, &Reply{Committed: runs}) }
 
 type rawMessage struct {
 	typ     Type

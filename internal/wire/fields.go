@@ -26,6 +26,7 @@ const (
 	blockBytes   = 16 + 4 + 4 + 4 + 32
 	resultBytes  = 4 + 3 + 8 + 16 + 4 + 8 + 8 + 1 + 1
 	balanceBytes = 8 + 1 + 5*16
+	runBytes     = 4 + 4
 )
 
 func appendU32(b []byte, n uint32) []byte { return binary.LittleEndian.AppendUint32(b, n) }
@@ -174,6 +175,25 @@ func (r *reader) ids(bound int) []ledger.TransferID {
 	out := make([]ledger.TransferID, n)
 	for i := range out {
 		copy(out[i][:], r.take(idBytes))
+	}
+	return out
+}
+
+// runs reads runs of a batch's items and refuses what is empty, overlaps or is out of order.
+func (r *reader) runs() []Run {
+	n := r.count(runBytes, MaxBatch)
+	if n == 0 {
+		return nil
+	}
+	out := make([]Run, n)
+	end := uint64(0)
+	for i := range out {
+		v := Run{First: r.u32(), Count: r.u32()}
+		if r.err == nil && (v.Count == 0 || uint64(v.First) < end || uint64(v.First)+uint64(v.Count) > MaxBatch) {
+			r.err = fmt.Errorf("%w: run of %d items from %d on, after %d", ErrMalformed, v.Count, v.First, end)
+			return nil
+		}
+		out[i], end = v, uint64(v.First)+uint64(v.Count)
 	}
 	return out
 }

@@ -150,9 +150,12 @@ type Header struct {
 	Epoch   uint32 // of the caller's shard map
 }
 
-// TransferRequest asks for transfers whose accounts are all on one shard.
+// TransferRequest asks for transfers whose accounts are all on one shard. Again says that a copy may have been
+// taken before, so that the leader looks for the outcomes before it proposes; without it a known id is answered
+// all the same, by way of the log.
 type TransferRequest struct {
 	Header
+	Again   bool
 	Records []ledger.Record
 }
 
@@ -306,17 +309,26 @@ type Balance struct {
 	CreditLine     ledger.Amount
 }
 
+// Run names items of a request that follow each other.
+type Run struct {
+	First, Count uint32
+}
+
 // Reply answers any request. Items may be answered in several replies (a deferred transfer comes
 // later); a request is over when every item has been answered, or on a Status other than OK, which
 // holds for all items that are still open.
+//
+// Of a TransferRequest the transfers that committed are named in runs, and only the others have a result
+// each.
 type Reply struct {
-	Request  uint64
-	Status   Status
-	Leader   shard.ServerID // with StatusNotLeader: who leads, 0 if unknown
-	Text     string
-	Results  []Result
-	Blocks   []txn.Block // certificates for the results of PREPARE and INQUIRE
-	Balances []Balance
+	Request   uint64
+	Status    Status
+	Leader    shard.ServerID // with StatusNotLeader: who leads, 0 if unknown
+	Text      string
+	Committed []Run // answers TransferRequest; in ascending order, disjoint, none empty
+	Results   []Result
+	Blocks    []txn.Block // certificates for the results of PREPARE and INQUIRE
+	Balances  []Balance
 	// Of the answering replica, with Balances. Applied is the index as of which they stand; a strong read
 	// also shows what was pending there and has been finished since.
 	Term, Applied uint64

@@ -105,13 +105,23 @@ func (b *Bank) serve(to shard.ServerID, s shard.ID, m wire.Message, reply *wire.
 	switch m := m.(type) {
 	case *wire.TransferRequest:
 		for i := range m.Records {
-			b.transfer(s, uint32(i), ledger.Command{Kind: ledger.CmdTransfer, Records: m.Records[i : i+1]}, reply)
+			res := b.settledApply(s, ledger.Command{Kind: ledger.CmdTransfer, Records: m.Records[i : i+1]})
+			n := len(reply.Committed)
+			switch {
+			case res.Code != ledger.ResultState || res.State != ledger.Committed:
+				reply.Results = append(reply.Results, result(uint32(i), res))
+			case n > 0 && reply.Committed[n-1].First+reply.Committed[n-1].Count == uint32(i):
+				reply.Committed[n-1].Count++
+			default:
+				reply.Committed = append(reply.Committed, wire.Run{First: uint32(i), Count: 1})
+			}
 		}
 	case *wire.PrepareRequest:
 		var votes []txn.Vote
 		for i := range m.Records {
 			c := ledger.Command{Kind: ledger.CmdPrepare, Records: m.Records[i : i+1], Digests: m.Digests[i : i+1]}
-			res := b.transfer(s, uint32(i), c, reply)
+			res := b.settledApply(s, c)
+			reply.Results = append(reply.Results, result(uint32(i), res))
 			votes = append(votes, vote(m.Records[i].ID, m.Digests[i], res))
 		}
 		reply.Blocks = append(reply.Blocks, b.Keys.Sign(s, votes))
@@ -192,13 +202,13 @@ func (b *Bank) Void(s shard.ID) {
 	b.apply(s, ledger.Command{Kind: ledger.CmdVoid, Numbers: []uint32{b.states[s].Withholding()}})
 }
 
-func (b *Bank) transfer(s shard.ID, item uint32, c ledger.Command, reply *wire.Reply) ledger.Result {
+// settledApply applies a command with one item, and once more if it was deferred.
+func (b *Bank) settledApply(s shard.ID, c ledger.Command) ledger.Result {
 	res := b.apply(s, c)[0]
 	if res.Code == ledger.ResultDefer {
 		c.Settled = true
 		res = b.apply(s, c)[0]
 	}
-	reply.Results = append(reply.Results, result(item, res))
 	return res
 }
 
