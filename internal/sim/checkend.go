@@ -56,6 +56,7 @@ func (k *checker) unsettled() string {
 func (k *checker) atEnd() {
 	k.conservation()
 	k.modelAgrees()
+	k.statementsAreRight()
 	for _, c := range k.w.load.order {
 		k.outcomeStands(c)
 	}
