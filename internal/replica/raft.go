@@ -2,11 +2,11 @@ package replica
 
 import (
 	"fmt"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
-	"google.golang.org/protobuf/proto"
 
 	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
@@ -33,22 +33,20 @@ func (r *Replica) sendLate(ms []*raftpb.Message) {
 
 // sendRaft groups the chosen messages by receiver, in their order.
 func (r *Replica) sendRaft(ms []*raftpb.Message, chosen func(*raftpb.Message) bool) {
-	groups := make(map[uint64]*wire.Raft, 4)
+	var groups []*wire.Raft // few: one for each other member at most
 	for _, m := range ms {
 		if !chosen(m) {
 			continue
 		}
-		data, err := proto.Marshal(m)
-		if err != nil {
-			panic(fmt.Sprintf("replica: marshal %s: %v", m.GetType(), err))
+		i := slices.IndexFunc(groups, func(g *wire.Raft) bool { return g.To == m.GetTo() })
+		if i < 0 {
+			i = len(groups)
+			groups = append(groups, &wire.Raft{Shard: r.options.Shard, From: r.id, To: m.GetTo()})
+			r.out.Sends = append(r.out.Sends, Send{Server: ServerOf(m.GetTo()), Message: groups[i]})
 		}
-		g, ok := groups[m.GetTo()]
-		if !ok {
-			g = &wire.Raft{Shard: r.options.Shard, From: r.id, To: m.GetTo()}
-			groups[m.GetTo()] = g
-			r.out.Sends = append(r.out.Sends, Send{Server: ServerOf(m.GetTo()), Message: g})
-		}
-		g.Messages = append(g.Messages, data)
+		head, data := encodeRaft(m)
+		groups[i].Messages = append(groups[i].Messages, head)
+		groups[i].Data = append(groups[i].Data, data)
 	}
 }
 
@@ -62,9 +60,8 @@ func (r *Replica) stepRaft(from shard.ServerID, m *wire.Raft) {
 		return
 	}
 	for _, data := range m.Messages {
-		var msg raftpb.Message
-		if err := proto.Unmarshal(data, &msg); err != nil || msg.GetFrom() != m.From || msg.GetTo() != m.To ||
-			raft.IsLocalMsg(msg.GetType()) || !peerMaySend(&msg) {
+		msg, err := decodeRaft(data, m.From, m.To)
+		if err != nil || raft.IsLocalMsg(msg.GetType()) || !peerMaySend(msg) {
 			r.counters.badMessages++
 			continue
 		}
@@ -72,8 +69,8 @@ func (r *Replica) stepRaft(from shard.ServerID, m *wire.Raft) {
 			msg.Reject = nil
 		}
 		// Step's errors concern unknown senders of responses, which isMember has excluded.
-		_ = r.rn.Step(&msg)
-		r.remember(&msg)
+		_ = r.rn.Step(msg)
+		r.remember(msg)
 	}
 }
 

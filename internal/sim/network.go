@@ -80,14 +80,14 @@ func (n *network) peer(from, to shard.ServerID, m wire.Message) {
 		n.frame(from, to, encoded(m))
 		return
 	}
-	for rest := r.Messages; len(rest) > 0; {
-		count, size := 1, len(rest[0])
-		for count < len(rest) && size+len(rest[count]) <= splitBytes {
-			size += len(rest[count])
-			count++
+	for i := 0; i < len(r.Messages); {
+		j, size := i+1, r.Size(i)
+		for j < len(r.Messages) && size+r.Size(j) <= splitBytes {
+			size += r.Size(j)
+			j++
 		}
-		n.frame(from, to, encoded(&wire.Raft{Shard: r.Shard, From: r.From, To: r.To, Messages: rest[:count]}))
-		rest = rest[count:]
+		n.frame(from, to, encoded(r.Part(i, j)))
+		i = j
 	}
 }
 

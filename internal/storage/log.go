@@ -21,7 +21,7 @@ const DefaultLogMemory = 32 << 20
 const maxPool = 2
 
 // maxKeptBuffer is the largest write buffer that is kept from one append to the next, in bytes.
-const maxKeptBuffer = 2 << 20
+const maxKeptBuffer = 8 << 20
 
 // LogOptions says how to open a log.
 type LogOptions struct {
@@ -416,7 +416,7 @@ func (l *Log) fail(action string, err error) error {
 // seal.
 func (l *Log) write(kind blockKind, hs *hardState, entries []*raftpb.Entry, sync bool) error {
 	var head [blockHeaderSize]byte
-	b := appendPayload(append(l.buf[:0], head[:]...), hs, entries)
+	b := appendPayload(append(slices.Grow(l.buf[:0], spaceFor(entries)), head[:]...), hs, entries)
 	l.buf = b
 	if cap(b) > maxKeptBuffer {
 		l.buf = nil
@@ -435,6 +435,15 @@ func (l *Log) write(kind blockKind, hs *hardState, entries []*raftpb.Entry, sync
 		return l.write(kind, &l.hs, entries, sync)
 	}
 	return l.put(b, kind, sync)
+}
+
+// spaceFor bounds the size of a block with those entries.
+func spaceFor(entries []*raftpb.Entry) int {
+	n := 2 * blockHeaderSize
+	for _, e := range entries {
+		n += len(e.GetData()) + entryOverhead
+	}
+	return n
 }
 
 // put writes a block, whose payload is in b behind room for the header, at the current offset.

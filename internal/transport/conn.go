@@ -25,10 +25,10 @@ var (
 const (
 	// readBufferBytes is the size of a connection's read buffer.
 	readBufferBytes = 32 << 10
-	// keptBufferBytes is the size up to which a connection keeps its write buffers; of a peer's link it is larger, since
-	// every entry goes there.
-	keptBufferBytes     = 64 << 10
-	keptPeerBufferBytes = 4 << 20
+	// keptBufferBytes is the size up to which a connection that was accepted keeps its write buffers. Those that this
+	// process dialled are few, and carry requests and entries.
+	keptBufferBytes        = 64 << 10
+	keptDialledBufferBytes = 4 << 20
 	// clientQueueBytes bounds what a dialled connection holds unsent.
 	clientQueueBytes = 64 << 20
 	// flushTimeout bounds how long Close waits for queued frames to leave.
@@ -89,6 +89,7 @@ func Dial(ctx context.Context, addr string, h wire.Hello) (*Conn, wire.HelloRepl
 		return nil, wire.HelloReply{}, err
 	}
 	c := newConn(nc, r, clientQueueBytes)
+	c.kept = keptDialledBufferBytes
 	go c.write()
 	return c, *reply, nil
 }

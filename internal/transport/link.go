@@ -54,16 +54,16 @@ func split(m wire.Message) []wire.Message {
 	}
 	var out []wire.Message
 	from, size := 0, 0
-	for i, v := range r.Messages {
-		if size += len(v); size > splitBytes && i > from {
-			out = append(out, &wire.Raft{Shard: r.Shard, From: r.From, To: r.To, Messages: r.Messages[from:i]})
-			from, size = i, len(v)
+	for i := range r.Messages {
+		if size += r.Size(i); size > splitBytes && i > from {
+			out = append(out, r.Part(from, i))
+			from, size = i, r.Size(i)
 		}
 	}
 	if from == 0 {
 		return []wire.Message{m}
 	}
-	return append(out, &wire.Raft{Shard: r.Shard, From: r.From, To: r.To, Messages: r.Messages[from:]})
+	return append(out, r.Part(from, len(r.Messages)))
 }
 
 // sendAll sends messages in order and returns the connection to flush, if any.
@@ -158,7 +158,7 @@ func (l *link) once(ctx context.Context) error {
 		return err
 	}
 	c := newConn(nc, r, l.s.o.PeerQueueBytes)
-	c.delay, c.kept = l.s.delay, keptPeerBufferBytes
+	c.delay, c.kept = l.s.delay, keptDialledBufferBytes
 	defer afterFunc(ctx, func() { c.Close() })()
 	l.set(linkUp, c)
 	go c.write()

@@ -342,7 +342,7 @@ func (s *Server) servePeer(ctx context.Context, nc net.Conn, r *bufio.Reader, fr
 
 func (s *Server) readPeer(r *bufio.Reader, from shard.ServerID) error {
 	for {
-		m, err := wire.ReadFrame(r)
+		m, err := wire.ReadTrustedFrame(r)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"slices"
+
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 )
@@ -62,12 +64,23 @@ func (*Raft) Type() Type { return TypeRaft }
 
 // AppendTo implements Message.
 func (m *Raft) AppendTo(b []byte) []byte {
+	size := 24 + 4*len(m.Messages)
+	for i := range m.Messages {
+		size += m.Size(i)
+	}
+	b = slices.Grow(b, size)
 	b = appendU32(b, uint32(m.Shard))
 	b = appendU64(b, m.From)
 	b = appendU64(b, m.To)
 	b = appendU32(b, uint32(len(m.Messages)))
-	for _, v := range m.Messages {
-		b = appendBytes(b, v)
+	for i, v := range m.Messages {
+		b = append(appendU32(b, uint32(m.Size(i))), v...)
+		if m.Data == nil {
+			continue
+		}
+		for _, part := range m.Data[i] {
+			b = append(b, part...)
+		}
 	}
 	return b
 }

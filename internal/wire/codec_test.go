@@ -80,6 +80,9 @@ func draw[T any](t *rapid.T) Message {
 	return any(&v).(Message)
 }
 
+// onlySent reports whether a field holds nothing in a decoded message.
+func onlySent(f reflect.StructField) bool { return f.Tag.Get("wire") == "-" }
+
 // settle makes a value one that decoding yields: nil for empty lists, parallel lists of one
 // length, no record where HasRecord is false.
 func settle(v reflect.Value) {
@@ -93,6 +96,10 @@ func settle(v reflect.Value) {
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
+			if onlySent(v.Type().Field(i)) {
+				v.Field(i).SetZero()
+				continue
+			}
 			settle(v.Field(i))
 		}
 		switch m := v.Addr().Interface().(type) {
@@ -173,7 +180,9 @@ func fill(v reflect.Value, n *uint64) {
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			fill(v.Field(i), n)
+			if !onlySent(v.Type().Field(i)) {
+				fill(v.Field(i), n)
+			}
 		}
 	default:
 		panic("unreachable: kind " + v.Kind().String())
@@ -286,4 +295,36 @@ func FuzzReadFrame(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestRaftDataFollowsItsMessage wants the parts of each message behind it, as one byte string.
+func TestRaftDataFollowsItsMessage(t *testing.T) {
+	sent := &Raft{Shard: 1, From: 2, To: 3, Messages: [][]byte{[]byte("a"), []byte("b"), []byte("c")},
+		Data: [][][]byte{{[]byte("1"), []byte("22")}, nil, {[]byte("333")}}}
+	got, err := ReadFrame(bufio.NewReader(bytes.NewReader(Append(nil, sent))))
+	want := &Raft{Shard: 1, From: 2, To: 3, Messages: [][]byte{[]byte("a122"), []byte("b"), []byte("c333")}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	part := Append(nil, sent.Part(1, 3))
+	if got, err = ReadFrame(bufio.NewReader(bytes.NewReader(part))); err != nil || !reflect.DeepEqual(got, want.Part(1, 3)) {
+		t.Errorf("part: got %+v, %v", got, err)
+	}
+}
+
+// TestTrustedFrame wants the same from a side that has proven who it is, also of a frame larger than any first read.
+func TestTrustedFrame(t *testing.T) {
+	want := &Raft{Shard: 1, From: 2, To: 3, Messages: [][]byte{bytes.Repeat([]byte{7}, 10*firstReadBytes)}}
+	frame := Append(nil, want)
+	got, err := ReadTrustedFrame(bufio.NewReader(bytes.NewReader(frame)))
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %T, %v", got, err)
+	}
+	if _, err := ReadTrustedFrame(bufio.NewReader(bytes.NewReader(frame[:len(frame)-1]))); !errors.Is(err, ErrTruncated) {
+		t.Errorf("a frame that ends early: %v", err)
+	}
+	frame[3] = 1 // 16 MiB and more
+	if _, err := ReadTrustedFrame(bufio.NewReader(bytes.NewReader(frame))); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("a frame over the bound: %v", err)
+	}
 }

@@ -59,10 +59,18 @@ func Append(b []byte, m Message) []byte {
 // ReadFrame reads the next message, which owns its memory.
 // Errors: io.EOF at the end between two frames, ErrTruncated within one, the other errors of this
 // package, and those of r.
-func ReadFrame(r *bufio.Reader) (Message, error) { return ReadFrameMax(r, MaxFrameBytes) }
+func ReadFrame(r *bufio.Reader) (Message, error) { return readFrame(r, MaxFrameBytes, firstReadBytes) }
 
 // ReadFrameMax is ReadFrame with a smaller bound, for connections that are not trusted yet.
 func ReadFrameMax(r *bufio.Reader, maxBytes int) (Message, error) {
+	return readFrame(r, maxBytes, firstReadBytes)
+}
+
+// ReadTrustedFrame is ReadFrame for connections whose other side has proven who it is: it allocates a whole frame on
+// the word of its length.
+func ReadTrustedFrame(r *bufio.Reader) (Message, error) { return readFrame(r, MaxFrameBytes, MaxFrameBytes) }
+
+func readFrame(r *bufio.Reader, maxBytes, firstBytes int) (Message, error) {
 	var prefix [prefixBytes]byte
 	if _, err := io.ReadFull(r, prefix[:]); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
@@ -77,7 +85,7 @@ func ReadFrameMax(r *bufio.Reader, maxBytes int) (Message, error) {
 	case size < HeaderBytes-prefixBytes:
 		return nil, fmt.Errorf("%w: frame of %d bytes", ErrTruncated, size)
 	}
-	body, err := readBody(r, int(size))
+	body, err := readBody(r, int(size), firstBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -90,9 +98,9 @@ func ReadFrameMax(r *bufio.Reader, maxBytes int) (Message, error) {
 	return Decode(Type(body[1]), body[2:])
 }
 
-// readBody reads size bytes, growing its buffer with what has arrived.
-func readBody(r *bufio.Reader, size int) ([]byte, error) {
-	body := make([]byte, min(size, firstReadBytes))
+// readBody reads size bytes, growing its buffer from first bytes on with what has arrived.
+func readBody(r *bufio.Reader, size, first int) ([]byte, error) {
+	body := make([]byte, min(size, first))
 	read := 0
 	for {
 		n, err := io.ReadFull(r, body[read:])

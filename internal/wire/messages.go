@@ -88,7 +88,31 @@ type Proof struct {
 type Raft struct {
 	Shard    shard.ID
 	From, To uint64
-	Messages [][]byte // marshalled raftpb.Message
+	// Messages are encoded by package replica.
+	Messages [][]byte
+	// Data, if not nil, has for each message the parts that follow it in the encoding: entries that messages to several
+	// peers share. A decoded frame has everything in Messages.
+	Data [][][]byte `wire:"-"`
+}
+
+// Size returns the bytes of the i-th message with its data.
+func (m *Raft) Size(i int) int {
+	n := len(m.Messages[i])
+	if m.Data != nil {
+		for _, part := range m.Data[i] {
+			n += len(part)
+		}
+	}
+	return n
+}
+
+// Part returns the messages from the i-th up to but without the j-th, as a frame of their own.
+func (m *Raft) Part(i, j int) *Raft {
+	p := &Raft{Shard: m.Shard, From: m.From, To: m.To, Messages: m.Messages[i:j]}
+	if m.Data != nil {
+		p.Data = m.Data[i:j]
+	}
+	return p
 }
 
 // ReplicaState says how far a replica's directory has come.
