@@ -111,6 +111,13 @@ func (c *Client) submit(k *call) error {
 	return nil
 }
 
+// arrived returns how much waits in the inbox.
+func (c *Client) arrived() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.inbox)
+}
+
 func (c *Client) poke() {
 	select {
 	case c.wake <- struct{}{}:

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"raftbank/internal/ledger"
@@ -109,6 +110,7 @@ func (l *loop) run() {
 	for {
 		select {
 		case <-l.c.wake:
+			l.linger()
 			l.drain()
 		case now := <-ticker.C:
 			for n := 0; now.Sub(last) >= tick; n++ {
@@ -134,6 +136,22 @@ func (l *loop) run() {
 		if giveUp == nil {
 			giveUp = time.After(closeFlush)
 		}
+	}
+}
+
+// maxYields bounds how often a turn lets others run before it takes what has arrived.
+const maxYields = 8
+
+// linger lets those run who can, as long as they add something: one request is cheaper than many.
+func (l *loop) linger() {
+	n := l.c.arrived()
+	for range maxYields {
+		runtime.Gosched()
+		more := l.c.arrived()
+		if more == n {
+			return
+		}
+		n = more
 	}
 }
 
