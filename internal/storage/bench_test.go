@@ -92,3 +92,25 @@ func benchApply(b *testing.B, disk, random bool) {
 		b.ReportMetric(float64(s.index.lookups)/float64(n), "lookups/op")
 	}
 }
+
+// BenchmarkIngest measures an id of a run of 262,144 that is sorted and taken in by pebble.
+func BenchmarkIngest(b *testing.B) {
+	p, err := OpenPebble(vfs.Default, b.TempDir(), PebbleOptions{})
+	must(b, err)
+	defer func() { must(b, p.Close()) }()
+	rng := rand.New(rand.NewPCG(1, 1))
+	run, sorted := make([]windowEntry, defaultWindow), make([]windowEntry, defaultWindow)
+	n := 0
+	for b.Loop() {
+		if n%len(run) == 0 {
+			b.StopTimer()
+			for i := range run {
+				run[i] = windowEntry{id: testID(uint64(n+i)<<16|rng.Uint64N(1<<16), rng.Uint64()), position: uint64(n + i)}
+			}
+			b.StartTimer()
+			sortIDs(sorted, run)
+			must(b, p.Ingest(sortedIDs(sorted)))
+		}
+		n++
+	}
+}

@@ -154,7 +154,8 @@ func (t *pebbleTable) writeRun(r Run) error {
 		return err
 	}
 	f = vfs.NewSyncingFile(f, vfs.SyncingFileOptions{BytesPerSync: runBytesPerSync})
-	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), t.options.MakeWriterOptions(0, t.db.TableFormat()))
+	// The format before columns takes two thirds of the time to write, and is as quick to look into.
+	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), t.options.MakeWriterOptions(0, sstable.TableFormatPebblev4))
 	var buf [64]byte
 	for i := range r.Len() {
 		if err := w.Set(r.At(i, buf[:0])); err != nil {
