@@ -10,13 +10,6 @@ import (
 	"raftbank/internal/api"
 )
 
-// Histograms hold microseconds up to ten minutes; a longer wait counts as ten minutes.
-const (
-	maxUs       = int64(10 * time.Minute / time.Microsecond)
-	digits      = 3
-	sliceDigits = 2 // of the many histograms of the timeline
-)
-
 // Kinds that a recorder tells apart, in the order of the output.
 const (
 	kindIntra = iota
@@ -88,13 +81,10 @@ type recorder struct {
 func newRecorder(w *window) *recorder {
 	r := &recorder{w: w, slices: make([]slice, int((w.to.Sub(w.from)+w.slice-1)/w.slice))}
 	for i := range r.kinds {
-		r.kinds[i] = figures{aborted: map[client.Reason]int{}, latency: hdrhistogram.New(1, maxUs, digits)}
+		r.kinds[i] = figures{aborted: map[client.Reason]int{}, latency: NewLatencies()}
 	}
 	return r
 }
-
-// microseconds of a latency, within what a histogram holds.
-func microseconds(d time.Duration) int64 { return min(max(d.Microseconds(), 1), maxUs) }
 
 // transfers counts what became of a request that was due and sent at these times. A latency
 // begins when the request was due.
@@ -125,12 +115,12 @@ func (r *recorder) figuresOf(k client.Kind) *figures {
 
 // commits counts transfers that committed at end.
 func (r *recorder) commits(f *figures, n int, latency time.Duration, end time.Time) {
-	us := microseconds(latency)
+	us := Microseconds(latency)
 	f.committed += n
 	if r.w.holds(end) {
 		f.inWindow += n
 	}
-	_ = f.latency.RecordValues(us, int64(n)) // in range, by microseconds
+	_ = f.latency.RecordValues(us, int64(n)) // in range, by Microseconds
 	if s := r.sliceAt(end); s != nil {
 		s.committed += n
 		_ = s.latency.RecordValues(us, int64(n))
@@ -157,7 +147,7 @@ func (r *recorder) other(f *figures, res *client.Result, latency time.Duration, 
 	default:
 		panic("unreachable: outcome of a result")
 	}
-	us := microseconds(latency)
+	us := Microseconds(latency)
 	_ = f.latency.RecordValue(us)
 	if s != nil {
 		_ = s.latency.RecordValue(us)
@@ -180,7 +170,7 @@ func (r *recorder) read(due, end time.Time, answered bool) {
 	if r.w.holds(end) {
 		f.inWindow++
 	}
-	_ = f.latency.RecordValue(microseconds(end.Sub(due)))
+	_ = f.latency.RecordValue(Microseconds(end.Sub(due)))
 }
 
 // sliceAt returns the slice of a time; nil outside the window.

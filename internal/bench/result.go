@@ -5,8 +5,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-
 	"raftbank/internal/api"
 	"raftbank/internal/shard"
 )
@@ -57,7 +55,7 @@ func (m *Measured) Result() api.Bench {
 		Aborted: map[string]int{}, Kinds: []api.KindPerformance{}, Timeline: []api.BenchSlice{}, Distribution: []api.BenchQuantile{},
 	}
 	out.Machine.Load1m = m.load
-	all := hdrhistogram.New(1, maxUs, digits)
+	all := NewLatencies()
 	inWindow := 0
 	for i := range m.recorder.kinds {
 		f := &m.recorder.kinds[i]
@@ -79,7 +77,7 @@ func (m *Measured) Result() api.Bench {
 		}
 	}
 	out.TPS = perSecond(inWindow, o.Duration)
-	out.LatencyUs = latencyOf(all)
+	out.LatencyUs = LatencyOf(all)
 	if all.TotalCount() > 0 {
 		for _, q := range quantiles {
 			out.Distribution = append(out.Distribution, api.BenchQuantile{Percent: q, Us: all.ValueAtQuantile(q)})
@@ -97,7 +95,7 @@ func (f *figures) empty() bool {
 func (f *figures) performance(name string, window time.Duration) api.KindPerformance {
 	k := api.KindPerformance{
 		Kind: name, Committed: f.committed, Aborted: map[string]int{}, Unavailable: f.unavailable, Unknown: f.unknown,
-		TPS: perSecond(f.inWindow, window), LatencyUs: latencyOf(f.latency),
+		TPS: perSecond(f.inWindow, window), LatencyUs: LatencyOf(f.latency),
 	}
 	for reason, n := range f.aborted {
 		k.Aborted[reason.String()] = n
@@ -106,13 +104,6 @@ func (f *figures) performance(name string, window time.Duration) api.KindPerform
 }
 
 func perSecond(n int, d time.Duration) float64 { return float64(n) / d.Seconds() }
-
-func latencyOf(h *hdrhistogram.Histogram) api.LatencyUs {
-	return api.LatencyUs{
-		Mean: h.Mean(), P50: h.ValueAtQuantile(50), P95: h.ValueAtQuantile(95), P99: h.ValueAtQuantile(99),
-		P999: h.ValueAtQuantile(99.9), Max: h.Max(),
-	}
-}
 
 // usage fills in what servers and client used, per committed transfer.
 func (m *Measured) usage(out *api.Bench, committed int) {

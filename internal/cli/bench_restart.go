@@ -72,7 +72,7 @@ func (s *benchServers) restartFollower(ctx context.Context) (time.Duration, erro
 		return 0, err
 	}
 	err = s.bank.await(ctx, restartWait, func(status api.Status) bool {
-		one := serverStatus(clusterStatus(status, id), follower)
+		one := serverStatus(status.Cluster(int(id)), follower)
 		return one.Up && one.Note == "" && one.Applied >= leader.Commit
 	}, s.bank.allRunning)
 	if err != nil {

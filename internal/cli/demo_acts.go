@@ -80,7 +80,7 @@ func (d *demo) actStart(ctx context.Context, title string) error {
 			}
 			line += fmt.Sprintf(" %s%d %-10s", word, s.Server, role)
 		}
-		d.printf("%sterm %d\n", line, leaderOf(c).Term)
+		d.printf("%sterm %d\n", line, c.LeadingServer().Term)
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func (b *demoBank) startAll(ctx context.Context) (api.Status, error) {
 	err := b.await(ctx, demoStartWait, func(s api.Status) bool {
 		last = s
 		for _, c := range s.Shards {
-			leader := leaderOf(c)
+			leader := c.LeadingServer()
 			if leader == nil {
 				return false
 			}
@@ -197,7 +197,7 @@ func (b *demoBank) Servers(id shard.ID, in serverState) ([]int, error) {
 func (b *demoBank) awaitLeader(ctx context.Context, id shard.ID, not int, minTerm uint64) (api.ServerStatus, error) {
 	var found api.ServerStatus
 	err := b.await(ctx, demoFollowWait, func(s api.Status) bool {
-		l := leaderOf(clusterStatus(s, id))
+		l := s.Cluster(int(id)).LeadingServer()
 		if l == nil || l.Server == not || l.Term <= minTerm {
 			return false
 		}
@@ -216,8 +216,8 @@ func (b *demoBank) awaitCaughtUp(ctx context.Context, id shard.ID, n int) (api.S
 	var found api.ServerStatus
 	var target uint64
 	err := b.await(ctx, demoFollowWait, func(s api.Status) bool {
-		c := clusterStatus(s, id)
-		if l := leaderOf(c); target == 0 && l != nil {
+		c := s.Cluster(int(id))
+		if l := c.LeadingServer(); target == 0 && l != nil {
 			target = l.Commit
 		}
 		for _, server := range c.Servers {
@@ -241,29 +241,6 @@ func (b *demoBank) majority(c *shard.Cluster) (serving, of int, enough bool) {
 		}
 	}
 	return serving, len(c.Servers), serving > len(c.Servers)/2
-}
-
-// clusterStatus picks one cluster; the zero value if the answer lacks it.
-func clusterStatus(s api.Status, id shard.ID) api.ShardStatus {
-	for _, c := range s.Shards {
-		if c.Shard == int(id) {
-			return c
-		}
-	}
-	return api.ShardStatus{}
-}
-
-// leaderOf returns the server that leads in the highest term, or nil: a paused or cut-off leader
-// may believe in an older one.
-func leaderOf(c api.ShardStatus) *api.ServerStatus {
-	var leader *api.ServerStatus
-	for i := range c.Servers {
-		s := &c.Servers[i]
-		if s.Up && s.Role == "leader" && (leader == nil || s.Term > leader.Term) {
-			leader = s
-		}
-	}
-	return leader
 }
 
 // serverStatus picks one server of a cluster; the zero value if the answer lacks it.

@@ -37,7 +37,7 @@ func (b *demoBank) lose(ctx context.Context, n int, did string, do func(int) err
 	was := serverStatus(before, n)
 	text := fmt.Sprintf("%s server %d (%s)", did, n, describeRole(was, c.Shard))
 	serving, of, enough := b.majority(c)
-	leader := leaderOf(before)
+	leader := before.LeadingServer()
 	switch {
 	case !enough:
 		return fmt.Sprintf("%s; %d of %d servers of %s left, no majority: it answers unavailable or unknown until one returns",
@@ -189,7 +189,7 @@ func (b *demoBank) afterPartition(ctx context.Context, groups [][]int, before ap
 			parts = append(parts, fmt.Sprintf("%s: no side has a majority, it waits", c.Shard))
 			continue
 		}
-		old := leaderOf(clusterStatus(before, c.Shard))
+		old := before.Cluster(int(c.Shard)).LeadingServer()
 		if old != nil && slices.Contains(side, old.Server) {
 			parts = append(parts, fmt.Sprintf("%s: server %d leads on in term %d with %s", c.Shard, old.Server, old.Term, numbers(side)))
 			continue
@@ -268,8 +268,8 @@ func (b *demoBank) Heal(ctx context.Context) (string, error) {
 func (b *demoBank) awaitAgreement(ctx context.Context, id shard.ID) (api.ServerStatus, error) {
 	var found api.ServerStatus
 	err := b.await(ctx, demoFollowWait, func(s api.Status) bool {
-		c := clusterStatus(s, id)
-		l := leaderOf(c)
+		c := s.Cluster(int(id))
+		l := c.LeadingServer()
 		if l == nil {
 			return false
 		}
@@ -290,7 +290,7 @@ func (b *demoBank) awaitAgreement(ctx context.Context, id shard.ID) (api.ServerS
 // lookAt returns the state of one cluster, as far as its servers answer.
 func (b *demoBank) lookAt(ctx context.Context, id shard.ID) api.ShardStatus {
 	s, _ := b.look(ctx) // servers that do not answer stand in it as down
-	return clusterStatus(s, id)
+	return s.Cluster(int(id))
 }
 
 // describeRole is "leader of C1, term 2".

@@ -158,7 +158,7 @@ func longestGap(acks []acknowledged, id shard.ID, from, to time.Time) time.Durat
 // actKillLeader kills a leader under load, waits for the next one, restarts the dead server, and
 // asks for every acknowledged transfer again.
 func (d *demo) actKillLeader(ctx context.Context, title string) error {
-	before := leaderOf(d.bank.lookAt(ctx, demoKilled))
+	before := d.bank.lookAt(ctx, demoKilled).LeadingServer()
 	if before == nil {
 		return fmt.Errorf("%s has no leader", demoKilled)
 	}

@@ -17,10 +17,10 @@ func TestLeaderOfIsTheNewest(t *testing.T) {
 		{Server: 2, Up: true, Role: "leader", Term: 3},
 		{Server: 3, Role: "leader", Term: 9}, // down: its last words do not count
 	}}
-	if l := leaderOf(c); l == nil || l.Server != 2 {
+	if l := c.LeadingServer(); l == nil || l.Server != 2 {
 		t.Errorf("leader %+v, want server 2", l)
 	}
-	if l := leaderOf(api.ShardStatus{}); l != nil {
+	if l := (api.ShardStatus{}).LeadingServer(); l != nil {
 		t.Errorf("leader of nobody: %+v", l)
 	}
 }

@@ -9,16 +9,11 @@ import (
 
 	"raftbank/client"
 	"raftbank/internal/api"
+	"raftbank/internal/bench"
 )
 
-// Latency histograms hold microseconds up to ten minutes with three significant digits; a longer
-// wait counts as ten minutes.
-const (
-	histogramMaxUs  = int64(10 * time.Minute / time.Microsecond)
-	histogramDigits = 3
-	// busySpansMax bounds the spans that a Recorder keeps to merge late answers into.
-	busySpansMax = 4096
-)
+// busySpansMax bounds the spans that a Recorder keeps to merge late answers into.
+const busySpansMax = 4096
 
 // Recorder counts the transfers of a session: outcomes per kind, latencies, and the time in which
 // at least one transfer was in flight. It is safe for concurrent use.
@@ -47,7 +42,7 @@ type kindFigures struct {
 func newKindFigures() *kindFigures {
 	return &kindFigures{
 		aborted: map[string]int{},
-		latency: hdrhistogram.New(1, histogramMaxUs, histogramDigits),
+		latency: bench.NewLatencies(),
 	}
 }
 
@@ -103,8 +98,7 @@ func (r *Recorder) count(res client.Result) {
 	default:
 		panic("unreachable: outcome of a result")
 	}
-	us := min(max(res.Latency.Microseconds(), 1), histogramMaxUs)
-	_ = k.latency.RecordValue(us) // in range by the line above
+	_ = k.latency.RecordValue(bench.Microseconds(res.Latency)) // in range
 }
 
 // Snapshot returns the figures since the last Reset. Throughput counts answered transfers, refusals
@@ -160,14 +154,7 @@ func (k *kindFigures) performance(name string, busy time.Duration) api.KindPerfo
 		Aborted:     map[string]int{},
 		Unavailable: k.unavailable,
 		Unknown:     k.unknown,
-		LatencyUs: api.LatencyUs{
-			Mean: k.latency.Mean(),
-			P50:  k.latency.ValueAtQuantile(50),
-			P95:  k.latency.ValueAtQuantile(95),
-			P99:  k.latency.ValueAtQuantile(99),
-			P999: k.latency.ValueAtQuantile(99.9),
-			Max:  k.latency.Max(),
-		},
+		LatencyUs:   bench.LatencyOf(k.latency),
 	}
 	answered := k.committed
 	for reason, n := range k.aborted {

@@ -76,7 +76,7 @@ var layers = map[string]layer{
 	"test/e2e": {Own: append(own("shard", "ledger", "api", "config"), "client", "test/process")},
 	// So does the chaos test.
 	"test/chaos":   {Own: append(own("shard", "ledger", "api", "config", "linear", "planted"), "client", "test/process")},
-	"test/process": {Own: own("shard")},
+	"test/process": {Own: append(own("shard", "api", "config"), "client")},
 }
 
 func own(names ...string) []string {

@@ -61,7 +61,7 @@ func TestChaos(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("seed %d, %s of faults, in %s; nine servers ready after %s", r.seed, *duration, r.bank.dir, took.Round(time.Millisecond))
+	t.Logf("seed %d, %s of faults, in %s; nine servers ready after %s", r.seed, *duration, r.bank.Dir, took.Round(time.Millisecond))
 	r.load.run(r.seed)
 	r.strike()
 	r.load.stop()
@@ -83,7 +83,7 @@ func newRun(t *testing.T) *run {
 	if r.load, err = newLoad(r.bank, *duration); err != nil {
 		t.Fatal(err)
 	}
-	if r.story, err = os.Create(filepath.Join(r.bank.dir, "faults.log")); err != nil {
+	if r.story, err = os.Create(filepath.Join(r.bank.Dir, "faults.log")); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -101,11 +101,11 @@ func (r *run) end() {
 		return true
 	})
 	if r.t.Failed() {
-		r.t.Logf("FAILED: seed %d; everything is kept in %s: history.jsonl, faults.log, the servers' logs and data", r.seed, r.bank.dir)
+		r.t.Logf("FAILED: seed %d; everything is kept in %s: history.jsonl, faults.log, the servers' logs and data", r.seed, r.bank.Dir)
 		return
 	}
-	if err := os.RemoveAll(r.bank.dir); err != nil {
-		r.t.Errorf("remove %s: %v", r.bank.dir, err)
+	if err := os.RemoveAll(r.bank.Dir); err != nil {
+		r.t.Errorf("remove %s: %v", r.bank.Dir, err)
 	}
 }
 
@@ -136,7 +136,7 @@ func (r *run) strike() {
 func (r *run) allRun() {
 	for _, n := range allServers() {
 		if !r.bank.server(n).Running() && !r.broken.Load() {
-			r.fail("server %d has ended by itself: %s", n, lastLine(r.bank.log(n)))
+			r.fail("server %d has ended by itself: %s", n, lastLine(r.bank.Log(n)))
 		}
 	}
 }

@@ -26,7 +26,7 @@ const finalClient = workers + 2
 
 // check settles the bank and compares it with what everybody was told.
 func (r *run) check() {
-	took, err := await(settleBound, "nothing is prepared", r.nothingPrepared)
+	took, err := process.Await(settleBound, "nothing is prepared", r.nothingPrepared)
 	if err != nil {
 		r.t.Error(err)
 	}
@@ -131,7 +131,7 @@ func (r *run) sameEverywhere() {
 	}
 	parallel(list, func(k *told) {
 		states := map[string]int{}
-		_, err := await(endBound, "every server tells the same end", func() (bool, string) {
+		_, err := process.Await(endBound, "every server tells the same end", func() (bool, string) {
 			clear(states)
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 			defer cancel()
@@ -139,8 +139,8 @@ func (r *run) sameEverywhere() {
 			if err != nil {
 				return false, err.Error()
 			}
-			from, _ := r.bank.topology.ShardOf(k.transfer.From)
-			to, _ := r.bank.topology.ShardOf(k.transfer.To)
+			from, _ := r.bank.Topology.ShardOf(k.transfer.From)
+			to, _ := r.bank.Topology.ShardOf(k.transfer.To)
 			for _, s := range e.Servers {
 				if s.Shard == int(from) || s.Shard == int(to) {
 					states[s.State]++
@@ -166,7 +166,7 @@ func (r *run) balances() {
 	for g := range r.load.opened {
 		for _, list := range groupOf(g) {
 			for _, a := range list {
-				want[a], round[a] = &linear.Sums{In: ledger.Units(r.bank.topology.OpeningBalance)}, g
+				want[a], round[a] = &linear.Sums{In: ledger.Units(r.bank.Topology.OpeningBalance)}, g
 			}
 		}
 	}
@@ -214,11 +214,11 @@ func (r *run) keepHistory() {
 	}
 }
 
-func (r *run) historyPath() string { return filepath.Join(r.bank.dir, "history.jsonl") }
+func (r *run) historyPath() string { return filepath.Join(r.bank.Dir, "history.jsonl") }
 
 // command runs the program and decodes the JSON that it prints.
 func command[T any](r *run, args ...string) (v T, o process.Output) {
-	o, err := process.Command(program, "", 5*time.Minute, append(args, "-o", "json", "--config", r.bank.config)...)
+	o, err := process.Command(program, "", 5*time.Minute, append(args, "-o", "json", "--config", r.bank.Config)...)
 	if err != nil {
 		r.t.Error(err)
 		return v, o
@@ -232,7 +232,7 @@ func command[T any](r *run, args ...string) (v T, o process.Output) {
 // conserved runs check conservation, which has to be exact: the total, and equal hashes of all nine replicas.
 func (r *run) conserved() {
 	v, o := command[api.Check](r, "check", "conservation")
-	if o.Code != 0 || v.OK == nil || !*v.OK || v.Total != r.bank.topology.Total().String() || v.InFlight != 0 {
+	if o.Code != 0 || v.OK == nil || !*v.OK || v.Total != r.bank.Topology.Total().String() || v.InFlight != 0 {
 		r.t.Errorf("conservation: %s", o)
 		return
 	}

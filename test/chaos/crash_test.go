@@ -51,7 +51,7 @@ func (r *run) crash(g, point int, t client.Transfer) {
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		o, err := process.Command(program, "", endBound, "transfer", t.From.String(), t.To.String(), t.Amount.String(),
-			"--id", t.ID.String(), "--config", r.bank.config, "--crash-point", fmt.Sprint(at))
+			"--id", t.ID.String(), "--config", r.bank.Config, "--crash-point", fmt.Sprint(at))
 		if err != nil {
 			r.t.Errorf("client at crash point %d: %v", point, err)
 		}

@@ -18,6 +18,7 @@ import (
 	"raftbank/client"
 	"raftbank/internal/ledger"
 	"raftbank/internal/shard"
+	"raftbank/test/process"
 )
 
 // Layout of the log, docs/ARCHITECTURE.md, Storage.
@@ -71,12 +72,12 @@ func (r *run) strikeEmptied(_ *rand.Rand, n int) error {
 	if err := os.Mkdir(r.bank.dataDir(n), 0o700); err != nil {
 		return err
 	}
-	return r.refused(n, kept, "data directory is empty, but "+shardOfServer(n).String()+" already has a log")
+	return r.refused(n, kept, "data directory is empty, but "+process.ShardOf(n).String()+" already has a log")
 }
 
 func (r *run) strikeBitFlip(random *rand.Rand, n int) error {
 	// Early in a run the log may not have blocks enough yet.
-	_, err := await(startBound, fmt.Sprintf("the log of server %d has %d blocks", n, fewBlocks), func() (bool, string) {
+	_, err := process.Await(startBound, fmt.Sprintf("the log of server %d has %d blocks", n, fewBlocks), func() (bool, string) {
 		_, _, blocks, err := r.firstSegment(n)
 		return err == nil && len(blocks) >= fewBlocks, fmt.Sprintf("%d %v", len(blocks), err)
 	})
@@ -135,7 +136,7 @@ const (
 // strikeDiskFull moves a server to a small disk, fills it, and drives the log until it needs another segment: the
 // server has to end. With room again it goes on with what it has.
 func (r *run) strikeDiskFull(_ *rand.Rand, n int) error {
-	mount := filepath.Join(r.bank.dir, fmt.Sprintf("disk-%d", n))
+	mount := filepath.Join(r.bank.Dir, fmt.Sprintf("disk-%d", n))
 	if err := os.Mkdir(mount, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
@@ -161,7 +162,7 @@ func (r *run) strikeDiskFull(_ *rand.Rand, n int) error {
 	if err := r.startAgain(n); err != nil {
 		return err
 	}
-	stop := r.flood(shardOfServer(n))
+	stop := r.flood(process.ShardOf(n))
 	err := r.bank.endsByItself(n, "no space left on device")
 	stop()
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"raftbank/internal/ledger"
 	"raftbank/internal/linear"
 	"raftbank/internal/shard"
+	"raftbank/test/process"
 )
 
 const (
@@ -67,14 +68,14 @@ func newLoad(b *bank, total time.Duration) (*load, error) {
 	l := &load{t: b.t, bank: b, start: time.Now(), span: max(groupSpan, total/(groups-20)), stopped: make(chan struct{}),
 		told: map[client.ID]*told{}, opened: map[int]bool{}, acked: map[shard.ID]time.Time{}}
 	for range workers {
-		c, err := client.Open(client.Options{Topology: b.topology})
+		c, err := client.Open(client.Options{Topology: b.Topology})
 		if err != nil {
 			return nil, err
 		}
 		l.clients = append(l.clients, c)
 	}
 	var err error
-	l.flood, err = client.Open(client.Options{Topology: b.topology})
+	l.flood, err = client.Open(client.Options{Topology: b.Topology})
 	return l, err
 }
 
@@ -122,7 +123,7 @@ func (l *load) group() (int, [3][]shard.Account) {
 		for _, list := range accounts {
 			for _, a := range list {
 				l.events = append(l.events, linear.Event{Kind: linear.KindOpening, Round: g, Account: a.String(),
-					In: fmt.Sprint(l.bank.topology.OpeningBalance), Out: "0"})
+					In: fmt.Sprint(l.bank.Topology.OpeningBalance), Out: "0"})
 			}
 		}
 	}
@@ -214,8 +215,8 @@ func (l *load) keep(k *told, clientNumber int, call int64) {
 		}
 		l.recent = append(l.recent, t.ID)
 	}
-	from, _ := l.bank.topology.ShardOf(t.From)
-	if to, _ := l.bank.topology.ShardOf(t.To); to == from && k.outcome == client.Committed {
+	from, _ := l.bank.Topology.ShardOf(t.From)
+	if to, _ := l.bank.Topology.ShardOf(t.To); to == from && k.outcome == client.Committed {
 		l.acked[from] = time.Now()
 	}
 }
@@ -276,7 +277,7 @@ func (l *load) ask(i int, id client.ID) (client.Outcome, error) {
 func (l *load) awaitAck(id shard.ID) (time.Duration, error) {
 	since := time.Now()
 	over := false
-	took, err := await(recoverBound, "a transfer within "+id.String()+" is acknowledged", func() (bool, string) {
+	took, err := process.Await(recoverBound, "a transfer within "+id.String()+" is acknowledged", func() (bool, string) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		over = l.broken

@@ -14,6 +14,7 @@ import (
 
 	"raftbank/internal/api"
 	"raftbank/internal/shard"
+	"raftbank/test/process"
 )
 
 // kind is a sort of fault that strikes one cluster.
@@ -72,10 +73,10 @@ func (r *run) nemesis(id shard.ID, deck []kind, random *rand.Rand) {
 func (r *run) oneFault(id shard.ID, k kind, random *rand.Rand) {
 	r.whole.RLock()
 	defer r.whole.RUnlock()
-	servers := serversOf(id)
+	servers := process.ServersOf(id)
 	n := servers[random.IntN(3)]
 	c := r.bank.cluster(id)
-	if l := leader(c); l != nil && random.IntN(10) < 5 {
+	if l := c.LeadingServer(); l != nil && random.IntN(10) < 5 {
 		n = l.Server
 	}
 	r.note("%s strikes server %d", k.name, n)
@@ -139,7 +140,7 @@ func (r *run) strikeKill(random *rand.Rand, n int) error {
 }
 
 func (r *run) strikeCluster(random *rand.Rand, n int) error {
-	servers := serversOf(shardOfServer(n))
+	servers := process.ServersOf(process.ShardOf(n))
 	r.bank.kill(servers...)
 	r.countServers(len(servers))
 	// Longer than a client waits: some outcomes stay unknown.
@@ -192,16 +193,16 @@ func (r *run) strikeMute(random *rand.Rand, n int) error {
 }
 
 func (r *run) strikeDelay(random *rand.Rand, n int) error {
-	return r.network(random, serversOf(shardOfServer(n)), api.FaultRequest{DelayMs: random.IntN(20), JitterMs: 1 + random.IntN(80)})
+	return r.network(random, process.ServersOf(process.ShardOf(n)), api.FaultRequest{DelayMs: random.IntN(20), JitterMs: 1 + random.IntN(80)})
 }
 
 func (r *run) strikeLoss(random *rand.Rand, n int) error {
-	return r.network(random, serversOf(shardOfServer(n)),
+	return r.network(random, process.ServersOf(process.ShardOf(n)),
 		api.FaultRequest{DropPercent: 1 + random.IntN(20), DuplicatePercent: random.IntN(50), JitterMs: random.IntN(20)})
 }
 
 func (r *run) strikeReset(random *rand.Rand, n int) error {
-	return r.network(random, serversOf(shardOfServer(n)), api.FaultRequest{ResetPercent: 1 + random.IntN(4)})
+	return r.network(random, process.ServersOf(process.ShardOf(n)), api.FaultRequest{ResetPercent: 1 + random.IntN(4)})
 }
 
 // killAll kills the whole bank now and then, with no other fault about, and starts it again.

@@ -56,7 +56,7 @@ func TestItem8AuditsWhileTransfersRun(t *testing.T) {
 		audits++
 		underWay += v.Unfinished
 		retries += v.Retries
-		if want := b.topology.Total().String(); v.Total != want || v.Expected != want || v.Accounts != 3000 || len(v.Shards) != 3 {
+		if want := b.Topology.Total().String(); v.Total != want || v.Expected != want || v.Accounts != 3000 || len(v.Shards) != 3 {
 			t.Fatalf("want a total of %s over 3000 accounts\n%s", want, o)
 		}
 		n, err := strconv.ParseInt(v.Shards[0].Total, 10, 64)

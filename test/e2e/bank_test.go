@@ -3,10 +3,7 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,35 +11,27 @@ import (
 
 	"raftbank/client"
 	"raftbank/internal/api"
-	"raftbank/internal/config"
 	"raftbank/internal/shard"
 	"raftbank/test/process"
 )
 
 // bank is one bank of real processes: three clusters of three servers.
 type bank struct {
-	t        testing.TB
-	topology *shard.Topology
-	dir      string // holds bank.toml, bank.key, one data directory and one log per server
-	config   string // path of the configuration
-	ports    []int  // two free ports for client servers
-	servers  map[int]*process.Process
-	client   *client.Client
+	*process.Bank // its Ports are for client servers
+	t             testing.TB
+	servers       map[int]*process.Process
+	client        *client.Client
 }
 
 // newBank prepares a bank; nothing runs yet. Everything it starts ends with the test.
 func newBank(t testing.TB) *bank {
 	t.Helper()
-	b := &bank{t: t, dir: t.TempDir(), servers: map[int]*process.Process{}}
-	var err error
-	if b.topology, b.ports, err = process.FreeTopology(); err != nil {
+	files, err := process.NewBank(t.TempDir())
+	if err != nil {
 		t.Fatal(err)
 	}
-	b.config = filepath.Join(b.dir, "bank.toml")
-	if err := os.WriteFile(b.config, []byte(config.Format(b.topology)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c, err := client.Open(client.Options{Topology: b.topology})
+	b := &bank{Bank: files, t: t, servers: map[int]*process.Process{}}
+	c, err := client.Open(client.Options{Topology: b.Topology})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,38 +59,15 @@ func (b *bank) end() {
 	for _, p := range b.servers {
 		p.Kill()
 	}
-	for n := 1; n <= 9; n++ {
-		for _, bad := range []string{"panic:", "DATA RACE", "fatal error:", "level=ERROR"} {
-			if strings.Contains(b.log(n), bad) {
-				b.t.Errorf("the log of server %d has %q", n, bad)
-			}
-		}
+	for _, bad := range b.Complaints("level=ERROR") {
+		b.t.Error(bad)
 	}
 	if !b.t.Failed() {
 		return
 	}
 	for n := 1; n <= 9; n++ {
-		b.t.Logf("log of server %d, its end:\n%s", n, lastLines(b.log(n), 40))
+		b.t.Logf("log of server %d, its end:\n%s", n, process.LastLines(b.Log(n), 40))
 	}
-}
-
-// dataDir is the data directory of server n.
-func (b *bank) dataDir(n int) string { return filepath.Join(b.dir, fmt.Sprint(n)) }
-
-func (b *bank) logPath(n int) string { return filepath.Join(b.dir, fmt.Sprintf("server-%d.log", n)) }
-
-// log returns everything that server n has printed.
-func (b *bank) log(n int) string {
-	text, err := os.ReadFile(b.logPath(n))
-	if err != nil {
-		return err.Error()
-	}
-	return string(text)
-}
-
-func lastLines(s string, n int) string {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
 // start runs server n on its data directory.
@@ -110,8 +76,8 @@ func (b *bank) start(n int) {
 	if b.servers[n].Running() {
 		b.t.Fatalf("server %d runs already", n)
 	}
-	b.servers[n] = startProcess(b.t, b.logPath(n), "server", fmt.Sprint(n),
-		"--config", b.config, "--data-dir", b.dataDir(n), "--exit-with-stdin", "--log-level", "info")
+	b.servers[n] = startProcess(b.t, b.LogPath(n), "server", fmt.Sprint(n),
+		"--config", b.Config, "--data-dir", b.DataDir(n), "--exit-with-stdin", "--log-level", "info")
 }
 
 // kill is kill -9 of servers; it waits until they are gone.
@@ -134,41 +100,14 @@ func (b *bank) restart(n int) time.Duration {
 // run runs a command of the program against this bank.
 func (b *bank) run(args ...string) output {
 	b.t.Helper()
-	return command(b.t, "", append(args, "--config", b.config)...)
+	return command(b.t, "", append(args, "--config", b.Config)...)
 }
 
 // status looks at every server; one that does not answer soon counts as down.
-func (b *bank) status() api.Status {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	s, err := b.client.Status(ctx)
-	if err != nil {
-		return api.Status{}
-	}
-	return s
-}
+func (b *bank) status() api.Status { return process.Look(b.client) }
 
 // cluster looks at one cluster.
-func (b *bank) cluster(id shard.ID) api.ShardStatus {
-	for _, c := range b.status().Shards {
-		if c.Shard == int(id) {
-			return c
-		}
-	}
-	return api.ShardStatus{}
-}
-
-// leader returns who leads in the highest term, or nil.
-func leader(c api.ShardStatus) *api.ServerStatus {
-	var found *api.ServerStatus
-	for i := range c.Servers {
-		s := &c.Servers[i]
-		if s.Up && s.Role == "leader" && (found == nil || s.Term > found.Term) {
-			found = s
-		}
-	}
-	return found
-}
+func (b *bank) cluster(id shard.ID) api.ShardStatus { return b.status().Cluster(int(id)) }
 
 // describe shows a status in a line.
 func describe(clusters ...api.ShardStatus) string {
@@ -190,7 +129,7 @@ func (b *bank) awaitReady() time.Duration {
 		s := b.status()
 		ready := len(s.Shards) == 3
 		for _, c := range s.Shards {
-			ready = ready && leader(c) != nil
+			ready = ready && c.LeadingServer() != nil
 			for _, server := range c.Servers {
 				if b.servers[server.Server].Running() && (!server.Up || server.Note != "") {
 					ready = false
@@ -207,7 +146,7 @@ func (b *bank) awaitLeader(id shard.ID, not int) (int, time.Duration) {
 	found := 0
 	took := await(b.t, leadBound, fmt.Sprintf("a leader of %s other than %d", id, not), func() (bool, string) {
 		c := b.cluster(id)
-		l := leader(c)
+		l := c.LeadingServer()
 		if l == nil || l.Server == not {
 			return false, describe(c)
 		}
@@ -220,11 +159,11 @@ func (b *bank) awaitLeader(id shard.ID, not int) (int, time.Duration) {
 // awaitCaughtUp waits until server n has applied what its leader had committed at the first look.
 func (b *bank) awaitCaughtUp(n int) time.Duration {
 	b.t.Helper()
-	id := shardOfServer(n)
+	id := process.ShardOf(n)
 	target := uint64(0)
 	return await(b.t, leadBound, fmt.Sprintf("server %d catches up", n), func() (bool, string) {
 		c := b.cluster(id)
-		if l := leader(c); l != nil && target == 0 {
+		if l := c.LeadingServer(); l != nil && target == 0 {
 			target = l.Commit
 		}
 		for _, s := range c.Servers {
@@ -236,19 +175,10 @@ func (b *bank) awaitCaughtUp(n int) time.Duration {
 	})
 }
 
-// shardOfServer returns the shard of a server of the default layout.
-func shardOfServer(n int) shard.ID { return shard.ID((n-1)/3 + 1) }
-
-// serversOf lists the servers of a shard of the default layout.
-func serversOf(id shard.ID) []int {
-	first := int(id-1)*3 + 1
-	return []int{first, first + 1, first + 2}
-}
-
 // others lists the servers of the shard without one.
 func others(id shard.ID, without int) []int {
 	var list []int
-	for _, n := range serversOf(id) {
+	for _, n := range process.ServersOf(id) {
 		if n != without {
 			list = append(list, n)
 		}

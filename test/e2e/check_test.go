@@ -62,8 +62,8 @@ func (b *bank) mustConserve() api.Check {
 	switch {
 	case v.OK == nil || !*v.OK:
 		b.t.Fatalf("check is not ok\n%s", o)
-	case v.Total != v.Expected || v.Expected != b.topology.Total().String():
-		b.t.Fatalf("total %s, expected %s, opened %s\n%s", v.Total, v.Expected, b.topology.Total(), o)
+	case v.Total != v.Expected || v.Expected != b.Topology.Total().String():
+		b.t.Fatalf("total %s, expected %s, opened %s\n%s", v.Total, v.Expected, b.Topology.Total(), o)
 	case v.InFlight != 0:
 		b.t.Fatalf("%d in flight\n%s", v.InFlight, o)
 	}
@@ -150,7 +150,7 @@ func (b *bank) balances() []*big.Int {
 func (b *bank) opened() []*big.Int {
 	all := make([]*big.Int, 3001)
 	for i := range all[1:] {
-		all[i+1] = new(big.Int).SetUint64(b.topology.OpeningBalance)
+		all[i+1] = new(big.Int).SetUint64(b.Topology.OpeningBalance)
 	}
 	return all
 }

@@ -13,6 +13,7 @@ import (
 	"raftbank/client"
 	"raftbank/internal/api"
 	"raftbank/internal/shard"
+	"raftbank/test/process"
 )
 
 // TestCommandsOnARealBank runs every data command against real servers.
@@ -138,7 +139,7 @@ func TestServerStopsInOrder(t *testing.T) {
 		t.Logf("SIGTERM to server %d, leader of %s: exit %d after %s; next transfer acknowledged after %s",
 			n, id, code, round(time.Since(start)), round(acked))
 		if code != 0 {
-			t.Errorf("server %d: exit %d: %s", n, code, lastLines(b.log(n), 5))
+			t.Errorf("server %d: exit %d: %s", n, code, process.LastLines(b.Log(n), 5))
 		}
 		b.restart(n)
 	}
@@ -151,7 +152,7 @@ func TestServerStopsInOrder(t *testing.T) {
 func TestClientServerAnswersOnItsPort(t *testing.T) {
 	b := newRunningBank(t)
 	script := "# a comment, then a blank line\n\nTransfer 1 2 1\n(3,1003,2)\ntransfer 5 6 99\nNoSuchCommand\nPerformance\nprintbalance 1\nLeaders\nCheck\nexit\nTransfer 1 2 1\n"
-	o := command(t, script, "client", "--port", fmt.Sprint(b.ports[0]), "--config", b.config)
+	o := command(t, script, "client", "--port", fmt.Sprint(b.Ports[0]), "--config", b.Config)
 	wantCode(t, o, 0) // goes on after a failure
 	for _, text := range []string{"> Transfer 1 2 1", "> (3,1003,2)", "insufficient_funds", "unknown command", "> Check"} {
 		wantText(t, o, text)
@@ -159,7 +160,7 @@ func TestClientServerAnswersOnItsPort(t *testing.T) {
 	if strings.Count(o.Out, "> Transfer 1 2 1") != 1 {
 		t.Errorf("lines after exit were run\n%s", o)
 	}
-	o = command(t, "Transfer 5 6 99\nTransfer 1 2 1\n", "client", "--stop-on-error", "--port", fmt.Sprint(b.ports[0]), "--config", b.config)
+	o = command(t, "Transfer 5 6 99\nTransfer 1 2 1\n", "client", "--stop-on-error", "--port", fmt.Sprint(b.Ports[0]), "--config", b.Config)
 	wantCode(t, o, 3)
 	want := b.opened()
 	addLine(t, want, api.Transfer{From: "1", To: "2", Amount: "1"})

@@ -131,7 +131,7 @@ func TestDemoEndsClean(t *testing.T) {
 		t.Errorf("the demo left files behind: %v %v", files, err)
 	}
 	t.Logf("the demo took %s (aim: under 25 s), %d child processes, none left; it ended with:\n%s",
-		round(took), len(d.children), lastLines(d.said(), 6))
+		round(took), len(d.children), process.LastLines(d.said(), 6))
 }
 
 // TestDemoKilledLeavesNothing kills the demo with kill -9, as soon as its nine servers run and in the

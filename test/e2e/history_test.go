@@ -15,6 +15,7 @@ import (
 	"raftbank/client"
 	"raftbank/internal/api"
 	"raftbank/internal/ledger"
+	"raftbank/test/process"
 )
 
 // historyAccounts are few, so that each has a long statement: two of every cluster.
@@ -61,8 +62,8 @@ func TestHistoryOverLeaderDeath(t *testing.T) {
 		if a == 1 && !slices.Equal(begun.Lines, whole.Lines[len(whole.Lines)-len(begun.Lines):]) {
 			t.Errorf("the statement that was read over the leader's death is no part of the whole")
 		}
-		id, _ := b.topology.ShardOf(a)
-		for _, n := range serversOf(id) {
+		id, _ := b.Topology.ShardOf(a)
+		for _, n := range process.ServersOf(id) {
 			b.awaitCaughtUp(n)
 			var pages []api.HistoryLine
 			args := []string{"history", a.String(), "--server", fmt.Sprint(n), "--limit", "100", "-o", "json"}

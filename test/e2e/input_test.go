@@ -105,8 +105,8 @@ func (b *bank) checkBadFile() {
 	wantCode(b.t, o, 2)
 	wantText(b.t, o, path+":4: ")
 	wantText(b.t, o, "nothing was sent")
-	wantCode(b.t, b.run("file-transfer", filepath.Join(b.dir, "missing.txt")), 2)
-	wantCode(b.t, b.run("file-transfer", b.dir), 2)
+	wantCode(b.t, b.run("file-transfer", filepath.Join(b.Dir, "missing.txt")), 2)
+	wantCode(b.t, b.run("file-transfer", b.Dir), 2)
 	empty := b.run("file-transfer", b.writeFile("empty.txt", "# nothing\n\n"), "-o", "json")
 	wantCode(b.t, empty, 0)
 }
@@ -121,23 +121,23 @@ func TestInputServers(t *testing.T) {
 	b := newRunningBank(t)
 	b.mustCommit(units(1, 2, 1))
 	for _, id := range []string{"10", "0", "-1", "x", "99999999999"} {
-		o := b.serve(id, b.dataDir(1))
+		o := b.serve(id, b.DataDir(1))
 		wantCode(t, o, 2)
 		t.Logf("server %s: %s", id, firstWith(o.Err, "raftbank:"))
 	}
-	b.wantRefused("port in use", b.serve("1", filepath.Join(b.dir, "elsewhere")), 2, "is in use")
-	b.wantRefused("directory in use", b.serve("1", b.dataDir(1)), 0, "is in use by another process")
+	b.wantRefused("port in use", b.serve("1", filepath.Join(b.Dir, "elsewhere")), 2, "is in use")
+	b.wantRefused("directory in use", b.serve("1", b.DataDir(1)), 0, "is in use by another process")
 
-	held, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", b.ports[0]))
+	held, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", b.Ports[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = held.Close() }()
-	o = b.run("client", "--port", fmt.Sprint(b.ports[0]))
-	b.wantRefused("client port in use", o, 2, fmt.Sprintf("port %d is in use. Another client server? Start this one with --second (8999) or --port N", b.ports[0]))
+	o = b.run("client", "--port", fmt.Sprint(b.Ports[0]))
+	b.wantRefused("client port in use", o, 2, fmt.Sprintf("port %d is in use. Another client server? Start this one with --second (8999) or --port N", b.Ports[0]))
 
 	b.kill(1, 2)
-	b.wantRefused("directory of another server", b.serve("1", b.dataDir(2)), 0, "belongs to server 2 of C1, not to server 1 of C1")
+	b.wantRefused("directory of another server", b.serve("1", b.DataDir(2)), 0, "belongs to server 2 of C1, not to server 1 of C1")
 	b.checkOtherBank()
 	b.checkNewerFormat()
 	b.checkGenesisDisagrees()
@@ -152,7 +152,7 @@ func TestInputServers(t *testing.T) {
 // serve runs a server in the foreground until it ends by itself.
 func (b *bank) serve(id, dataDir string, flags ...string) output {
 	b.t.Helper()
-	return b.run(append([]string{"server", id, "--data-dir", dataDir, "--key-file", filepath.Join(b.dir, "bank.key")}, flags...)...)
+	return b.run(append([]string{"server", id, "--data-dir", dataDir, "--key-file", filepath.Join(b.Dir, "bank.key")}, flags...)...)
 }
 
 // wantRefused checks exit code (0: any failure) and text, and logs what was said.
@@ -168,8 +168,8 @@ func (b *bank) wantRefused(what string, o output, code int, text string) {
 // checkOtherBank starts a server with the key file of another bank on this bank's directory.
 func (b *bank) checkOtherBank() {
 	b.t.Helper()
-	other := filepath.Join(b.dir, "other")
-	p := startProcess(b.t, filepath.Join(b.dir, "other.log"), "server", "1", "--config", b.config,
+	other := filepath.Join(b.Dir, "other")
+	p := startProcess(b.t, filepath.Join(b.Dir, "other.log"), "server", "1", "--config", b.Config,
 		"--data-dir", filepath.Join(other, "1"), "--exit-with-stdin")
 	key := filepath.Join(other, "bank.key")
 	await(b.t, leadBound, "another bank's key is made", func() (bool, string) {
@@ -177,16 +177,16 @@ func (b *bank) checkOtherBank() {
 		return err == nil && len(b.cluster(1).Servers) > 0, fmt.Sprint(err)
 	})
 	p.Kill()
-	o := b.run("server", "1", "--data-dir", b.dataDir(1), "--key-file", key)
+	o := b.run("server", "1", "--data-dir", b.DataDir(1), "--key-file", key)
 	b.wantRefused("another bank's key", o, 0, "belongs to bank ")
-	o = b.run("server", "1", "--data-dir", b.dataDir(1), "--key-file", filepath.Join(other, "missing.key"))
+	o = b.run("server", "1", "--data-dir", b.DataDir(1), "--key-file", filepath.Join(other, "missing.key"))
 	b.wantRefused("missing key file", o, 0, "missing.key")
 }
 
 // checkNewerFormat writes a higher version into a directory's identity.
 func (b *bank) checkNewerFormat() {
 	b.t.Helper()
-	path := filepath.Join(b.dataDir(1), "IDENTITY")
+	path := filepath.Join(b.DataDir(1), "IDENTITY")
 	good, err := os.ReadFile(path)
 	if err != nil {
 		b.t.Fatal(err)
@@ -194,11 +194,11 @@ func (b *bank) checkNewerFormat() {
 	newer := append([]byte{}, good...)
 	newer[8] = 99 // the version follows eight bytes of magic
 	b.write(path, newer)
-	b.wantRefused("newer format", b.serve("1", b.dataDir(1)), 0, "99")
+	b.wantRefused("newer format", b.serve("1", b.DataDir(1)), 0, "99")
 	damaged := append([]byte{}, good...)
 	damaged[len(damaged)-1] ^= 1
 	b.write(path, damaged)
-	b.wantRefused("damaged identity", b.serve("1", b.dataDir(1)), 0, "IDENTITY")
+	b.wantRefused("damaged identity", b.serve("1", b.DataDir(1)), 0, "IDENTITY")
 	b.write(path, good)
 }
 
@@ -213,13 +213,13 @@ func (b *bank) write(path string, content []byte) {
 // bank was opened with.
 func (b *bank) checkGenesisDisagrees() {
 	b.t.Helper()
-	text := config.Format(b.topology)
+	text := config.Format(b.Topology)
 	for name, changed := range map[string]string{
 		"opening": strings.Replace(text, "opening_balance = 10", "opening_balance = 11", 1),
 		"ranges":  strings.Replace(strings.Replace(text, `"1-1000"`, `"1-999"`, 1), `"1001-2000"`, `"1000-2000"`, 1),
 	} {
 		path := b.writeFile(name+".toml", changed)
-		o := command(b.t, "", "server", "1", "--data-dir", b.dataDir(1), "--config", path, "--key-file", filepath.Join(b.dir, "bank.key"))
+		o := command(b.t, "", "server", "1", "--data-dir", b.DataDir(1), "--config", path, "--key-file", filepath.Join(b.Dir, "bank.key"))
 		b.wantRefused("config that disagrees with GENESIS: "+name, o, 0, "but C1 was opened with")
 	}
 }
@@ -227,19 +227,19 @@ func (b *bank) checkGenesisDisagrees() {
 // checkUnreadableConfig uses configurations that cannot be read or are no bank.
 func (b *bank) checkUnreadableConfig() {
 	b.t.Helper()
-	text := config.Format(b.topology)
+	text := config.Format(b.Topology)
 	paths := map[string]string{
-		"missing":   filepath.Join(b.dir, "missing.toml"),
-		"directory": b.dir,
+		"missing":   filepath.Join(b.Dir, "missing.toml"),
+		"directory": b.Dir,
 		"no TOML":   b.writeFile("garbage.toml", "opening_balance = = 1\n"),
 		"overlap":   b.writeFile("overlap.toml", strings.Replace(text, `"1-1000"`, `"1-1001"`, 1)),
 		"gap":       b.writeFile("gap.toml", strings.Replace(text, `"1-1000"`, `"1-900"`, 1)),
 		"same id":   b.writeFile("ids.toml", strings.Replace(text, "id = 2\n", "id = 1\n", 1)),
-		"same port": b.writeFile("ports.toml", strings.Replace(text, b.topology.Clusters[0].Servers[1].Addr, b.topology.Clusters[0].Servers[0].Addr, 1)),
+		"same port": b.writeFile("ports.toml", strings.Replace(text, b.Topology.Clusters[0].Servers[1].Addr, b.Topology.Clusters[0].Servers[0].Addr, 1)),
 	}
 	for what, path := range paths {
 		b.wantRefused("config: "+what, command(b.t, "", "status", "--config", path), 2, path)
 		b.wantRefused("config of a server: "+what, command(b.t, "", "server", "1", "--config", path,
-			"--data-dir", b.dataDir(1), "--key-file", filepath.Join(b.dir, "bank.key")), 2, path)
+			"--data-dir", b.DataDir(1), "--key-file", filepath.Join(b.Dir, "bank.key")), 2, path)
 	}
 }

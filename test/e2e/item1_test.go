@@ -40,7 +40,7 @@ func TestItem1TwoClientsRunTheSameFile(t *testing.T) {
 	parallel(len(names), func(i int) {
 		script := fmt.Sprintf("# client %s\nFileTransfer %s --batch mixed-%s -o jsonl\nFileTransfer %s --batch conflict-%s -o jsonl\nexit\n",
 			names[i], mixedFile, names[i], conflictFile, names[i])
-		args := []string{"client", "--port", fmt.Sprint(b.ports[i]), "--config", b.config}
+		args := []string{"client", "--port", fmt.Sprint(b.Ports[i]), "--config", b.Config}
 		o, err := tryCommand(script, args...)
 		runs[i] = clientRun{output: o, err: err}
 	})
@@ -197,7 +197,7 @@ func addLine(t *testing.T, all []*big.Int, line api.Transfer) {
 // writeFile puts a file beside the bank's data.
 func (b *bank) writeFile(name, text string) string {
 	b.t.Helper()
-	path := filepath.Join(b.dir, name)
+	path := filepath.Join(b.Dir, name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		b.t.Fatal(err)
 	}

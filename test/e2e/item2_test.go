@@ -10,6 +10,7 @@ import (
 	"raftbank/client"
 	"raftbank/internal/api"
 	"raftbank/internal/shard"
+	"raftbank/test/process"
 )
 
 // TestItem2KillEveryServerInTurn kills every server once while transfers run, leaders first, and
@@ -51,7 +52,7 @@ func (b *bank) leadersFirst() []int {
 // killInTurn kills one server, waits until its cluster acknowledges transfers, and restarts it.
 func (b *bank) killInTurn(l *load, n int) {
 	b.t.Helper()
-	id := shardOfServer(n)
+	id := process.ShardOf(n)
 	was := "follower"
 	if led, _ := b.awaitLeader(id, 0); led == n {
 		was = "leader"
@@ -85,7 +86,7 @@ func TestItem2ClusterWithoutMajority(t *testing.T) {
 	// Until the leader has stepped down, an answer may still be unknown.
 	steppedDown := await(t, leadBound, "the leader of C2 steps down", func() (bool, string) {
 		c := b.cluster(id)
-		return leader(c) == nil, describe(c)
+		return c.LeadingServer() == nil, describe(c)
 	})
 	t.Logf("the leader without majority no longer leads after %s", round(steppedDown))
 	v, code := b.transfer("1003", "1004", "1")
@@ -119,7 +120,7 @@ func TestItem2ClusterWithoutMajority(t *testing.T) {
 // client and with the command: unknown, with the id.
 func (b *bank) seizeMajority(led int) []client.Result {
 	b.t.Helper()
-	id := shardOfServer(led)
+	id := process.ShardOf(led)
 	results := make([]client.Result, 8)
 	var o output
 	var err error
@@ -143,7 +144,7 @@ func (b *bank) seizeMajority(led int) []client.Result {
 	byHand := units(1300, 1301, 1)
 	byHand.ID = client.NewID()
 	wait.Go(func() {
-		o, err = tryCommand("", "transfer", "1300", "1301", "1", "--id", byHand.ID.String(), "-o", "json", "--config", b.config)
+		o, err = tryCommand("", "transfer", "1300", "1301", "1", "--id", byHand.ID.String(), "-o", "json", "--config", b.Config)
 	})
 	wait.Wait()
 	if err != nil {

@@ -69,7 +69,7 @@ func (b *bank) crash(c *crashCase, i int) {
 		flags = []string{"--crash-point", fmt.Sprint(c.point)}
 	}
 	args := []string{"transfer", c.transfer.From.String(), c.transfer.To.String(), c.transfer.Amount.String(),
-		"--id", c.transfer.ID.String(), "-o", "json", "--config", b.config}
+		"--id", c.transfer.ID.String(), "-o", "json", "--config", b.Config}
 	second := make(chan error, 1)
 	if c.point == 8 {
 		go func() {
@@ -123,8 +123,8 @@ func (b *bank) awaitSettled(tr client.Transfer, outcome string) time.Duration {
 
 // ended reports whether every server of both shards that answers tells the same end of a transfer.
 func (b *bank) ended(tr client.Transfer, outcome string) (bool, string) {
-	from, _ := b.topology.ShardOf(tr.From)
-	to, _ := b.topology.ShardOf(tr.To)
+	from, _ := b.Topology.ShardOf(tr.From)
+	to, _ := b.Topology.ShardOf(tr.To)
 	state := outcome
 	if outcome == "not-found" {
 		state = "none"
@@ -152,7 +152,7 @@ func (b *bank) ended(tr client.Transfer, outcome string) (bool, string) {
 func (b *bank) latePrepare(tr client.Transfer) {
 	b.t.Helper()
 	for _, account := range []client.Account{tr.From, tr.To} {
-		id, _ := b.topology.ShardOf(account)
+		id, _ := b.Topology.ShardOf(account)
 		n, _ := b.awaitLeader(id, 0)
 		reply := b.dial(n).prepare(tr)
 		if reply.Status != wire.StatusOK || len(reply.Results) != 1 || reply.Results[0].State != ledger.Aborted {
@@ -214,7 +214,7 @@ func (r *rawConn) forge(tr client.Transfer, fact ledger.Fact) {
 	votes := []txn.Vote{{ID: tr.ID, Digest: ledger.DigestOf(record(tr)), Fact: fact}}
 	var blocks []txn.Block
 	for _, account := range []client.Account{tr.From, tr.To} {
-		id, _ := r.bank.topology.ShardOf(account)
+		id, _ := r.bank.Topology.ShardOf(account)
 		blocks = append(blocks, txn.Block{Bank: r.hello.Bank, Shard: id, KeyID: 1, Votes: votes, MAC: [32]byte{1, 2, 3}})
 	}
 	reply := r.ask(&wire.FinishRequest{Header: r.header(), Blocks: blocks})

@@ -12,6 +12,7 @@ import (
 
 	"raftbank/client"
 	"raftbank/internal/api"
+	"raftbank/test/process"
 )
 
 // TestItem4AllServersDieAtOnce kills all nine at once and restarts them: the same balances, and the
@@ -92,7 +93,7 @@ func TestItem4EmptiedDirectoryIsRefused(t *testing.T) {
 	b.mustBeRefused(1)
 	await(t, leadBound, "C1 without a leader", func() (bool, string) {
 		c := b.cluster(1)
-		return leader(c) == nil, describe(c)
+		return c.LeadingServer() == nil, describe(c)
 	})
 	r := b.do(units(5, 6, 1))
 	if r.Outcome == client.Committed {
@@ -107,7 +108,7 @@ func TestItem4EmptiedDirectoryIsRefused(t *testing.T) {
 // empty removes everything in a server's data directory.
 func (b *bank) empty(n int) {
 	b.t.Helper()
-	names, err := filepath.Glob(filepath.Join(b.dataDir(n), "*"))
+	names, err := filepath.Glob(filepath.Join(b.DataDir(n), "*"))
 	if err != nil || len(names) == 0 {
 		b.t.Fatalf("data of server %d: %v %v", n, names, err)
 	}
@@ -123,8 +124,8 @@ func (b *bank) mustBeRefused(n int) {
 	b.t.Helper()
 	start := time.Now()
 	code := awaitEnd(b.t, b.servers[n], leadBound)
-	said := lastLines(b.log(n), 4)
-	if code == 0 || !strings.Contains(said, "data directory is empty, but "+shardOfServer(n).String()+" already has a log") {
+	said := process.LastLines(b.Log(n), 4)
+	if code == 0 || !strings.Contains(said, "data directory is empty, but "+process.ShardOf(n).String()+" already has a log") {
 		b.t.Errorf("server %d on an emptied directory: exit %d, said: %s", n, code, said)
 	}
 	b.t.Logf("server %d on an emptied directory: exit %d after %s: %s", n, code, round(time.Since(start)), firstWith(said, "raftbank:"))

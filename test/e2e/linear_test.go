@@ -14,14 +14,14 @@ import (
 func TestCheckLinearizability(t *testing.T) {
 	b := newRunningBank(t)
 	before := b.balances()
-	kept := filepath.Join(b.dir, "history.jsonl")
+	kept := filepath.Join(b.Dir, "history.jsonl")
 	type ended struct {
 		o   output
 		err error
 	}
 	done := make(chan ended, 1)
 	go func() {
-		o, err := tryCommand("", "check", "linearizability", "-o", "json", "--duration", "4s", "--record", kept, "--config", b.config)
+		o, err := tryCommand("", "check", "linearizability", "-o", "json", "--duration", "4s", "--record", kept, "--config", b.Config)
 		done <- ended{o, err}
 	}()
 	n, _ := b.awaitLeader(1, 0)

@@ -58,8 +58,8 @@ func (l *load) work(b *bank, random *rand.Rand, pick func(*rand.Rand) client.Tra
 		r.Transfer = transfer // the oracle trusts what was asked, not what came back
 		l.mu.Lock()
 		l.results = append(l.results, r)
-		from, _ := b.topology.ShardOf(transfer.From)
-		if to, _ := b.topology.ShardOf(transfer.To); to == from && r.Outcome == client.Committed {
+		from, _ := b.Topology.ShardOf(transfer.From)
+		if to, _ := b.Topology.ShardOf(transfer.To); to == from && r.Outcome == client.Committed {
 			l.acked[from] = time.Now()
 		}
 		l.mu.Unlock()

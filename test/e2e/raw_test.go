@@ -28,7 +28,7 @@ type rawConn struct {
 // dial connects to server n.
 func (b *bank) dial(n int) *rawConn {
 	b.t.Helper()
-	server, cluster, ok := b.topology.Server(shard.ServerID(n))
+	server, cluster, ok := b.Topology.Server(shard.ServerID(n))
 	if !ok {
 		b.t.Fatalf("no server %d", n)
 	}
