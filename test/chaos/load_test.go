@@ -46,6 +46,7 @@ type load struct {
 	t       interface{ Errorf(string, ...any) }
 	bank    *bank
 	clients []*client.Client
+	links   links
 	flood   *client.Client // for what is not recorded
 	start   time.Time
 	span    time.Duration
@@ -67,14 +68,14 @@ type load struct {
 func newLoad(b *bank, total time.Duration) (*load, error) {
 	l := &load{t: b.t, bank: b, start: time.Now(), span: max(groupSpan, total/(groups-20)), stopped: make(chan struct{}),
 		told: map[client.ID]*told{}, opened: map[int]bool{}, acked: map[shard.ID]time.Time{}}
-	for range workers {
-		c, err := client.Open(client.Options{Topology: b.Topology})
-		if err != nil {
-			return nil, err
-		}
-		l.clients = append(l.clients, c)
-	}
+	var through *shard.Topology
 	var err error
+	if l.links, through, err = newLinks(b.Topology); err != nil {
+		return nil, err
+	}
+	if err := l.openWorkers(through); err != nil {
+		return nil, err
+	}
 	l.flood, err = client.Open(client.Options{Topology: b.Topology})
 	return l, err
 }
@@ -108,6 +109,7 @@ func (l *load) close() {
 	for _, c := range append(l.clients, l.flood) {
 		_ = c.Close() // nothing can fail
 	}
+	l.links.close()
 }
 
 func (l *load) now() int64 { return time.Since(l.start).Microseconds() }
