@@ -273,3 +273,6 @@ func (s *State) restorePrepared(r *reader, rows uint64) {
 		}
 	}
 }
+
+// Pages returns the number of pages that the accounts take, 0 before GENESIS.
+func (s *State) Pages() int { return len(s.accounts.pages) }

@@ -59,6 +59,8 @@ type loop struct {
 	// background makes checkpoints; nil: none.
 	background *background
 
+	install bool // the machine has fetched a checkpoint, which goes on disk now
+
 	idleTicks int // since the last append; markAfterTicks: the log has its mark
 	envelopes []transport.Envelope
 }
@@ -115,6 +117,10 @@ func (l *loop) run(ctx context.Context, ticks <-chan time.Time, stopping func())
 		}
 		if err := l.background.step(); err != nil {
 			return err
+		}
+		if l.install {
+			l.install = false
+			return errInstall
 		}
 		if done == nil && !l.machine.HasWork() && (l.alone || !l.machine.IsLeader()) {
 			return nil
@@ -183,6 +189,7 @@ func (l *loop) emit(out *replica.Output) error {
 	if out.Fatal != nil {
 		return out.Fatal
 	}
+	l.install = l.install || out.Install
 	if len(out.Sends) > 0 {
 		l.envelopes = envelopes(l.envelopes[:0], out.Sends)
 		l.out.Send(l.envelopes...)

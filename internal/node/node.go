@@ -58,6 +58,11 @@ type Memory struct {
 	IndexBytes     int64 // of blocks and filters of the id index that were read. Default 64 MiB
 	HistoryBytes   int64 // of blocks of history that were read. Default 4 MiB
 	CheckpointSize int64 // bytes of log from one checkpoint to the next. Default 64 MiB
+	// MaxLogSize is how many bytes of log are kept on disk for a server that is silent. One that was away for longer
+	// fetches a checkpoint. Default 1 GiB.
+	MaxLogSize int64
+	// SilentAfter is after how long a server counts as silent. Default 30 s.
+	SilentAfter time.Duration
 }
 
 // node is one running server.
@@ -69,6 +74,7 @@ type node struct {
 	dir     *storage.Dir
 	log     *storage.Log   // nil until opened
 	store   *storage.Store // likewise
+	intake  *storage.Intake
 	net     *transport.Server
 	front   *front
 }
@@ -109,7 +115,15 @@ func run(ctx context.Context, o Options, fs vfs.FS) error {
 	}
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
-	return l.run(ctx, ticker.C, n.net.StopAccepting)
+	for {
+		err := l.run(ctx, ticker.C, n.net.StopAccepting)
+		if err != errInstall {
+			return err
+		}
+		if r, err = n.install(ctx, l, r); err != nil {
+			return err
+		}
+	}
 }
 
 // newReplica restores the applied state of the last checkpoint and puts the replica on it.
@@ -124,12 +138,15 @@ func (n *node) newReplica(ctx context.Context, members []uint64, alarm string) (
 	if err != nil {
 		return nil, err
 	}
+	n.intake = n.store.NewIntake(storage.IntakeOptions{})
 	r, err = replica.New(replica.Options{
 		Server: n.o.Server, Shard: n.cluster.Shard, Incarnation: id.Incarnation, Members: members,
 		Topology: n.o.Topology, Keys: n.keys, Log: n.log, State: state, Version: n.o.Version,
 		Debug:        n.o.Logger.Enabled(ctx, slog.LevelDebug),
 		MoreCounters: n.counters,
 		Alarm:        alarm,
+		Source:       n.store, Intake: n.intake,
+		Limits: replica.Limits{SilentTicks: int(n.o.Memory.SilentAfter / tickInterval)},
 	})
 	if err != nil {
 		return nil, err
@@ -145,7 +162,8 @@ func (n *node) newReplica(ctx context.Context, members []uint64, alarm string) (
 func (n *node) newKeeper() *storage.Keeper {
 	place, places := n.place()
 	return storage.NewKeeper(n.store, n.log, storage.KeeperOptions{
-		EveryBytes: n.o.Memory.CheckpointSize, Place: place, Places: places,
+		EveryBytes: n.o.Memory.CheckpointSize, MaxLogBytes: n.o.Memory.MaxLogSize,
+		Place: place, Places: places,
 	})
 }
 
@@ -296,17 +314,27 @@ func (n *node) close() {
 	if n.net != nil {
 		n.net.Close()
 	}
-	var err error
-	if n.log != nil {
-		err = n.log.Close()
-	}
-	if n.store != nil {
-		err = errors.Join(err, n.store.Close())
-	}
+	err := n.closeState()
 	if n.dir != nil {
 		err = errors.Join(err, n.dir.Close())
 	}
 	if err != nil {
 		n.o.Logger.Warn("close", "err", err)
 	}
+}
+
+// closeState closes log and applied state.
+func (n *node) closeState() error {
+	var err error
+	if n.intake != nil {
+		err = n.intake.Close()
+	}
+	if n.log != nil {
+		err = errors.Join(err, n.log.Close())
+	}
+	if n.store != nil {
+		err = errors.Join(err, n.store.Close())
+	}
+	n.intake, n.log, n.store = nil, nil, nil
+	return err
 }

@@ -37,6 +37,7 @@ type cluster struct {
 	running  map[shard.ServerID]*server
 	request  uint64
 	force    bool // start with --force-bootstrap
+	memory   Memory
 }
 
 // server is one run of a node.
@@ -95,7 +96,7 @@ func freeAddr(t *testing.T) string {
 func (c *cluster) options(id shard.ServerID) Options {
 	return Options{
 		Server: id, Topology: c.topology, DataDir: filepath.Join(c.dir, id.String()),
-		ForceBootstrap: c.force, Logger: slog.New(slog.DiscardHandler), Version: "test",
+		ForceBootstrap: c.force, Logger: slog.New(slog.DiscardHandler), Version: "test", Memory: c.memory,
 	}
 }
 

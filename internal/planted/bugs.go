@@ -83,6 +83,8 @@ const (
 	AuditLocalCut
 	AuditOldEpoch
 	AuditUnsettled
+	SnapshotUnsynced
+	SnapshotUnchecked
 )
 
 // Info describes a planted bug.
@@ -176,6 +178,8 @@ func All() []Info {
 		{AuditLocalCut, "audit-local-cut", "the commit epoch is that of the shard's own vote", "audit.pml BUG_LOCALCUT, audit_total.pml BUG_OWNEPOCH", "snapshot"},
 		{AuditOldEpoch, "audit-old-epoch", "a vote behind a BARRIER bears an epoch from before it", "audit_total.pml BUG_OLDEPOCH", "snapshot"},
 		{AuditUnsettled, "audit-unsettled", "a shard gives its part without settling what was prepared at the cut", "audit_total.pml BUG_NOSETTLE", "snapshot"},
+		{SnapshotUnsynced, "snapshot-unsynced", "a fetched checkpoint is acknowledged before the name of its generation is durable", "", "recovery"},
+		{SnapshotUnchecked, "snapshot-unchecked", "the checksum of a checkpoint's part is not looked at", "", "replay"},
 	}
 }
 

@@ -100,6 +100,7 @@ func (r *Replica) countersMap() map[string]uint64 {
 		"wrong_incarnation": c.wrongIncarnation, "bad_messages": c.badMessages, "elections": c.elections,
 		"unknown_here": c.unknownHere, "inquiries": c.inquiries,
 		"audit_barriers": c.barriers, "audit_voids": c.voids, "audit_withheld": c.withheld,
+		"snapshot_parts_sent": c.partsSent, "snapshot_parts_taken": c.partsTaken,
 	}
 	if r.lead.part != nil {
 		m["certificates_ignored"] = r.lead.part.Ignored

@@ -14,9 +14,10 @@ const checkpointEveryTicks = 40
 // all of them hold is needed from nobody's log.
 type checkpoints struct {
 	reach map[uint64]uint64 // by raft id
+	heard map[uint64]uint64 // tick at which the member told it last
 }
 
-func (c *checkpoints) init() { c.reach = map[uint64]uint64{} }
+func (c *checkpoints) init() { c.reach, c.heard = map[uint64]uint64{}, map[uint64]uint64{} }
 
 // Checkpointed tells the replica that its own checkpoint up to an index is durable.
 func (r *Replica) Checkpointed(index uint64) {
@@ -25,13 +26,23 @@ func (r *Replica) Checkpointed(index uint64) {
 }
 
 // Needless returns the highest index that every member's checkpoint holds: entries up to it may be cut from
-// the log. It is 0 until all members were heard of.
-func (r *Replica) Needless() uint64 {
-	least := r.checkpoints.reach[r.id]
-	for _, id := range r.options.Members {
-		least = min(least, r.checkpoints.reach[id])
+// the log. It is 0 until all members were heard of. live is the same without the members that have told nothing for
+// Limits.SilentTicks: if the log up to it is cut, those fetch a checkpoint when they come back. While a checkpoint is being
+// fetched from this replica, both stop at it, so that whoever fetches it can go on from there.
+func (r *Replica) Needless() (all, live uint64) {
+	all = r.checkpoints.reach[r.id]
+	if r.feeding.holding {
+		all = min(all, r.feeding.held.Index)
 	}
-	return least
+	live = all
+	for _, id := range r.options.Members {
+		reach := r.checkpoints.reach[id]
+		all = min(all, reach)
+		if id == r.id || r.now-r.checkpoints.heard[id] <= uint64(r.options.Limits.SilentTicks) {
+			live = min(live, reach)
+		}
+	}
+	return all, live
 }
 
 func (r *Replica) tellCheckpoint() {
@@ -57,6 +68,7 @@ func (r *Replica) stepCheckpoint(from shard.ServerID, m *wire.Checkpoint) {
 		return
 	}
 	r.checkpoints.reach[m.From] = m.Index
+	r.checkpoints.heard[m.From] = r.now
 	// What a checkpoint holds was committed, and was durable in its log.
 	a := r.peers.seen[m.From]
 	a.index = max(a.index, m.Index)

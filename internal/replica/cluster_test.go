@@ -59,6 +59,7 @@ type bank struct {
 	fatal    map[shard.ServerID]error
 	alarms   map[shard.ServerID]string // kept over restarts
 	drop     func(letter) bool
+	installs []shard.ServerID // those that have fetched a checkpoint
 }
 
 type letter struct {
@@ -171,6 +172,9 @@ func (b *bank) copied(m wire.Message) wire.Message {
 
 func (b *bank) take(from shard.ServerID, out Output) {
 	b.events = append(b.events, out.Events...)
+	if out.Install {
+		b.installs = append(b.installs, from)
+	}
 	if out.Alarm != "" {
 		b.alarms[from] = out.Alarm
 	}

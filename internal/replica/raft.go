@@ -68,6 +68,9 @@ func (r *Replica) stepRaft(from shard.ServerID, m *wire.Raft) {
 		if planted.On(planted.RefusedVoteCounts) && (msg.GetType() == raftpb.MsgVoteResp || msg.GetType() == raftpb.MsgPreVoteResp) {
 			msg.Reject = nil
 		}
+		if msg.GetType() == raftpb.MsgSnap && r.offered(msg) {
+			continue
+		}
 		// Step's errors concern unknown senders of responses, which isMember has excluded.
 		_ = r.rn.Step(msg)
 		r.remember(msg)
@@ -81,6 +84,9 @@ func peerMaySend(m *raftpb.Message) bool {
 	case raftpb.MsgApp, raftpb.MsgAppResp, raftpb.MsgVote, raftpb.MsgVoteResp, raftpb.MsgPreVote,
 		raftpb.MsgPreVoteResp, raftpb.MsgTimeoutNow:
 		return true
+	case raftpb.MsgSnap:
+		_, ok := manifestOf(m)
+		return ok
 	case raftpb.MsgHeartbeat, raftpb.MsgHeartbeatResp:
 		return len(m.GetContext()) == 0 || len(m.GetContext()) == 8
 	}

@@ -36,6 +36,9 @@ type Limits struct {
 	Deferred      int // deferred transfers, default 100,000; above: BUSY
 	EntryBytes    int // a proposal is closed at this size, default 1 MiB
 	WithheldBytes int // replies withheld for an audit, default 32 MiB; above: BUSY, and the leader gives the audit up
+	PartBytes     int // a part of a checkpoint that another replica fetches, default 256 KiB
+	PartsPerTick  int // bytes of such parts that leave in a tick, default 3.2 MiB: 64 MiB/s
+	SilentTicks   int // after which a member's checkpoint does not keep the log from being cut, default 600 (30 s)
 }
 
 func (l Limits) withDefaults() Limits {
@@ -50,6 +53,9 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Deferred, 100_000)
 	def(&l.EntryBytes, 1<<20)
 	def(&l.WithheldBytes, 32<<20)
+	def(&l.PartBytes, 256<<10)
+	def(&l.PartsPerTick, 3200<<10)
+	def(&l.SilentTicks, 600)
 	return l
 }
 
@@ -70,6 +76,10 @@ type Options struct {
 	Version string     // of the program, for status
 	// Alarm is the alarm that a former process of this server raised (Output.Alarm), "" for none.
 	Alarm string
+	// Source is read by replicas that are too far behind for the log, Intake takes what this one fetches when it is. nil: not
+	// possible.
+	Source Source
+	Intake Intake
 	// MoreCounters returns counters of the caller that status shows beside the replica's; nil: none.
 	MoreCounters func() map[string]uint64
 }
@@ -115,6 +125,8 @@ type Output struct {
 	Sync      bool // the write must be durable before Persisted is called
 	Events    []Event
 	Fatal     error // the process must stop: cause and remedy
+	// Install says that Options.Intake is complete and goes on disk now: see Replica.FetchAgain and Succeed.
+	Install bool
 	// Alarm, if not "", is to be kept on disk and given to New at every later start: data was lost.
 	Alarm string
 }
@@ -144,6 +156,8 @@ type Replica struct {
 	peers    peerMemory
 	// checkpoints says how far those of the members reach.
 	checkpoints checkpoints
+	feeding     feeding
+	fetching    fetching
 	settling    map[uint64]afterSettle
 	queried     int // rows read for questions about the history since answers were last sent
 	deferred    int // those of settling that are deferrals
@@ -167,6 +181,7 @@ type counters struct {
 	proposals, transfers, prepares, finishes, poisons, reads, deferred     uint64
 	busy, wrongIncarnation, badMessages, elections, unknownHere, inquiries uint64
 	barriers, voids, withheld                                              uint64
+	partsSent, partsTaken                                                  uint64
 }
 
 // New returns a replica over a log, with nothing applied but what Options.State holds: committed entries after that
@@ -189,6 +204,7 @@ func New(o Options) (*Replica, error) {
 		r.state = ledger.New(o.Shard)
 	}
 	r.checkpoints.init()
+	r.feeding.init()
 	r.queue.init()
 	r.reads.init()
 	r.answers.init()
@@ -212,7 +228,7 @@ func New(o Options) (*Replica, error) {
 		ID:                        r.id,
 		ElectionTick:              ElectionTicks,
 		HeartbeatTick:             HeartbeatTicks,
-		Storage:                   o.Log,
+		Storage:                   raftStorage{o.Log, r},
 		Applied:                   applied,
 		MaxSizePerMsg:             1 << 20,
 		MaxCommittedSizePerReady:  8 << 20,
@@ -246,6 +262,8 @@ func (r *Replica) Tick() {
 	if r.now%checkpointEveryTicks == 0 {
 		r.tellCheckpoint()
 	}
+	r.feed()
+	r.fetch()
 }
 
 // IsLeader reports whether this replica believes to lead its shard.
@@ -266,7 +284,7 @@ func (r *Replica) Replaying() bool {
 // HasWork reports whether a turn would do anything.
 func (r *Replica) HasWork() bool {
 	return r.rn.HasReady() || r.queue.waitingToPropose() || (len(r.reads.fresh) > 0 && (r.lead.part == nil || r.ownTermApplied())) ||
-		len(r.answers.order) > 0 || len(r.out.Sends) > 0 || len(r.out.Events) > 0 || r.out.Fatal != nil ||
+		len(r.answers.order) > 0 || len(r.out.Sends) > 0 || len(r.out.Events) > 0 || r.out.Fatal != nil || r.out.Install ||
 		(r.lead.part != nil && r.lead.part.HasEffects()) || r.leadershipChanged() || r.heldDue()
 }
 
@@ -325,6 +343,7 @@ func (r *Replica) gather(out Output) Output {
 	r.flushAnswers()
 	r.queried = 0
 	out.Sends, out.Events, out.Fatal, out.Alarm = r.out.Sends, r.out.Events, r.out.Fatal, r.out.Alarm
+	out.Install = r.out.Install
 	r.out = Output{}
 	return out
 }

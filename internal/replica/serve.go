@@ -21,6 +21,10 @@ func (r *Replica) StepPeer(from shard.ServerID, m wire.Message) {
 		r.stepProbeReply(from, m)
 	case *wire.Checkpoint:
 		r.stepCheckpoint(from, m)
+	case *wire.SnapshotAsk:
+		r.stepAsk(from, m)
+	case *wire.SnapshotPart:
+		r.stepPart(from, m)
 	case *wire.InquireRequest:
 		c := call{server: uint32(from), request: m.Request}
 		if r.admit(c, &m.Header) {

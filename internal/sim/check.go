@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -112,6 +113,12 @@ func (k *checker) restored(s *server) {
 		return
 	}
 	k.equalStates(t, s, s.checked)
+	k.looked(CheckReplay)
+	got := s.machine.State()
+	n := int(got.RowCount())
+	if !slices.Equal(got.Rows(0, n), t.state.Rows(0, n)) {
+		k.w.fail(CheckReplay, "%s restores a checkpoint at %d of %s whose history is another one than the log makes", s.name(), s.checked, t.id)
+	}
 }
 
 // oneLeaderPerTerm: two servers of a shard never lead in the same term.

@@ -27,6 +27,7 @@ const (
 	CheckRefusal      Check = "refusal"
 	CheckHash         Check = "hash"
 	CheckChain        Check = "chain"
+	CheckReplay       Check = "replay"
 	CheckLeader       Check = "leader"
 	CheckLog          Check = "log"
 	CheckModel        Check = "model"
@@ -65,6 +66,7 @@ func Checks() []CheckInfo {
 		{CheckSession, 12, "a client's reads are monotonic and show its own writes"},
 		{CheckRefusal, 13, "insufficient funds is said only if it was true at an instant during the request"},
 		{CheckHash, 14, "replicas at one index have the same state"},
+		{CheckReplay, 15, "a checkpoint holds what replaying the log makes, its own or another replica's"},
 		{CheckChain, 16, "the hash chain is unbroken and equal on every replica"},
 		{CheckLeader, 17, "a term has one leader"},
 		{CheckLog, 17, "committed entries never change"},

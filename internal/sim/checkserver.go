@@ -63,6 +63,8 @@ type synced struct {
 	term, vote uint64
 	terms      []uint64 // of the entries, from index 1
 	checkpoint uint64   // index of the last durable checkpoint
+	// installing is the index, and its term, of a checkpoint of another replica that is being put on disk, or was; 0: none.
+	installing, installingTerm uint64
 	// open: entries above terms may or may not be there, because a write that replaced them did not end.
 }
 
@@ -85,6 +87,21 @@ func (y *synced) written(hs *raftpb.HardState, entries []*raftpb.Entry) {
 	}
 }
 
+// installed takes note of a checkpoint of another replica that has come on disk: what the log held before it does not
+// count any more, and neither does what it held behind, if that was another leader's.
+func (y *synced) installed(kept uint64) {
+	i := y.installing
+	if i == 0 || kept < i {
+		return
+	}
+	y.installing, y.checkpoint = 0, max(y.checkpoint, i)
+	if uint64(len(y.terms)) >= i && y.terms[i-1] == y.installingTerm {
+		return
+	}
+	y.terms = append(y.terms[:min(uint64(len(y.terms)), i)], make([]uint64, i)...)[:i]
+	y.terms[i-1] = y.installingTerm
+}
+
 // recovered compares a log that was just opened with what its disk had confirmed.
 func (k *checker) recovered(s *server, hs *raftpb.HardState) {
 	if s.suspect != "" {
@@ -98,6 +115,7 @@ func (k *checker) recovered(s *server, hs *raftpb.HardState) {
 			s.name(), hs.GetTerm(), hs.GetVote(), y.term, y.vote)
 	}
 	kept := s.store.Last().Index
+	y.installed(kept)
 	first, _ := s.log.FirstIndex()
 	if kept < y.checkpoint || first > kept+1 {
 		k.w.fail(CheckRecovery, "%s comes back with a checkpoint at %d and a log from %d on; it had a durable one at %d",

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -56,7 +57,7 @@ type disk struct {
 	pending []nameOp
 	dirs    map[string]bool
 	locked  bool
-	table   *storage.MemoryTable // of its process
+	tables  map[string]*storage.MemoryTable // by path
 
 	// dieAfter counts down with every changing operation; at 0 the process dies. 0: never.
 	dieAfter int
@@ -72,7 +73,7 @@ type disk struct {
 
 func newDisk(rng random) *disk {
 	return &disk{rng: rng, names: map[string]*inode{}, platter: map[string]*inode{}, dirs: map[string]bool{"/": true},
-		table: storage.NewMemoryTable()}
+		tables: map[string]*storage.MemoryTable{}}
 }
 
 // step is called before every operation that changes something.
@@ -89,8 +90,10 @@ func (d *disk) step() {
 func (d *disk) release() {
 	d.locked, d.dieAfter, d.failSyncs, d.failReadAt, d.failWriteAt = false, 0, 0, 0, 0
 	d.misread, d.misled = false, false
-	if n := d.table.Pending(); n > 0 {
-		d.table.Crash(d.rng.IntN(n + 1))
+	for _, name := range slices.Sorted(maps.Keys(d.tables)) {
+		if n := d.tables[name].Pending(); n > 0 {
+			d.tables[name].Crash(d.rng.IntN(n + 1))
+		}
 	}
 }
 
@@ -122,6 +125,7 @@ func (d *disk) crash() {
 	d.names = maps.Clone(d.platter)
 	for _, name := range slices.Sorted(maps.Keys(d.names)) {
 		d.names[name].crash(d.rng)
+		_ = d.MkdirAll(path.Dir(name), 0) // it never fails; a directory whose removal was lost is there again
 	}
 }
 
@@ -277,8 +281,20 @@ func (d *disk) Remove(name string) error {
 	return nil
 }
 
-// RemoveAll implements vfs.FS; storage never calls it.
-func (d *disk) RemoveAll(name string) error { return pathError("remove", name, errors.ErrUnsupported) }
+// RemoveAll implements vfs.FS.
+func (d *disk) RemoveAll(dir string) error {
+	d.step()
+	within := func(name string) bool { return name == dir || strings.HasPrefix(name, dir+"/") }
+	for _, name := range slices.Sorted(maps.Keys(d.names)) {
+		if within(name) {
+			d.change([]string{name}, []*inode{nil})
+		}
+	}
+	// order does not show: what is within goes, the rest stays
+	maps.DeleteFunc(d.dirs, func(name string, _ bool) bool { return within(name) })
+	maps.DeleteFunc(d.tables, func(name string, _ *storage.MemoryTable) bool { return within(name) }) // order does not show: likewise
+	return nil
+}
 
 // Rename implements vfs.FS.
 func (d *disk) Rename(oldname, newname string) error {
@@ -328,6 +344,11 @@ func (d *disk) List(dir string) ([]string, error) {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(d.names)) {
 		if path.Dir(name) == dir {
+			names = append(names, path.Base(name))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.dirs)) {
+		if path.Dir(name) == dir && name != dir {
 			names = append(names, path.Base(name))
 		}
 	}

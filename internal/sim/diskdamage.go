@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -14,13 +15,13 @@ func (d *disk) wipe() {
 	d.release()
 	d.names, d.platter, d.pending = map[string]*inode{}, map[string]*inode{}, nil
 	d.dirs = map[string]bool{"/": true}
-	d.table = storage.NewMemoryTable()
+	d.tables = map[string]*storage.MemoryTable{}
 }
 
 // diskCopy is a copy of a data directory.
 type diskCopy struct {
-	files map[string][]byte
-	table *storage.MemoryTable
+	files  map[string][]byte
+	tables map[string]*storage.MemoryTable
 }
 
 // copy returns the files as they are, as if all had been synced. A table is copied as its last flush left it.
@@ -29,17 +30,21 @@ func (d *disk) copy() diskCopy {
 	for name, n := range d.names { // order does not show: a map again
 		files[name] = bytes.Clone(n.data)
 	}
-	return diskCopy{files, d.table.Flushed()}
+	tables := map[string]*storage.MemoryTable{}
+	for name, t := range d.tables { // order does not show: a map again
+		tables[name] = t.Flushed()
+	}
+	return diskCopy{files, tables}
 }
 
 // restore puts a copy in place of what is there.
 func (d *disk) restore(c diskCopy) {
-	dirs := d.dirs
 	d.wipe()
-	d.dirs, d.table = dirs, c.table
+	d.tables = c.tables
 	for name, data := range c.files { // order does not show: a map again
 		n := &inode{data: data, durable: int64(len(data))}
 		d.names[name], d.platter[name] = n, n
+		_ = d.MkdirAll(path.Dir(name), 0) // it never fails
 	}
 }
 

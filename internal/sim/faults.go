@@ -21,6 +21,7 @@ const (
 	faultShard      fault = "shard-power"
 	faultBankKill   fault = "bank-kill"
 	faultBank       fault = "bank-power"
+	faultFetch      fault = "fetch-kill"
 	faultHandOver   fault = "hand-over"
 	faultLoss       fault = "loss"
 	faultDelay      fault = "delay"
@@ -83,6 +84,7 @@ func Faults() []FaultInfo {
 		{string(faultShard), "all servers of a shard lose power", true},
 		{string(faultBankKill), "all servers are killed", true},
 		{string(faultBank), "all servers lose power", true},
+		{string(faultFetch), "a server that fetches a checkpoint, or the one it comes from, is killed or loses power", false},
 		{string(faultHandOver), "a leader hands over", true},
 		{string(faultLoss), "messages between servers are lost, up to 30 %", false},
 		{string(faultDelay), "messages take up to 500 ms more, and so overtake each other", false},

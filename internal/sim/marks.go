@@ -11,6 +11,7 @@ var marks = []string{
 	"ledger: genesis without effect",
 	"ledger: id conflict",
 	"ledger: tombstone by finish(abort)",
+	"replica: caught up from a log while it fetched a checkpoint",
 	"replica: lost leadership with a caller's proposal in the log",
 	"replica: lost patience with an audit",
 	"replica: proposed a deferred transfer again, funded",
@@ -24,9 +25,13 @@ var marks = []string{
 	"session: settled two contents of one id",
 	"storage: an id in the index was of a row that is not there yet",
 	"storage: cut the log",
+	"storage: cut the log without regard to a silent member",
+	"storage: installed another replica's checkpoint",
+	"storage: refused a damaged part of a checkpoint",
 	"storage: refused a damaged log",
 	"storage: removed history behind the checkpoint",
 	"storage: repaired the tail of a log",
+	"storage: went on with a checkpoint that was half fetched",
 	"txn: a participant asks with poison",
 }
 

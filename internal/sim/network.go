@@ -75,6 +75,10 @@ func encoded(m wire.Message) []byte { return wire.Append(make([]byte, 0, 192), m
 
 // peer sends a message from one server to another.
 func (n *network) peer(from, to shard.ServerID, m wire.Message) {
+	if p, ok := m.(*wire.SnapshotPart); ok && len(p.Data) > 0 {
+		n.partSent(n.w.server(from), n.w.server(to))
+		m = n.partDamaged(p)
+	}
 	r, ok := m.(*wire.Raft)
 	if !ok {
 		n.frame(from, to, encoded(m))

@@ -63,6 +63,7 @@ type plan struct {
 	checkpointBytes           int64
 	logMemory, historyBytes   int64
 	window                    int
+	snapshots                 snapshotPlan
 
 	loss, duplicate, corrupt, reset float64 // per message
 	delayMinUs, delayMaxUs          int64
@@ -105,6 +106,7 @@ func drawPlan(o Options, rng random) plan {
 	p.logMemory = pick(rng, []int64{1, 8 << 10, 1 << 20})
 	p.historyBytes = pick(rng, []int64{4 << 10, 16 << 10, 1 << 20})
 	p.window = pick(rng, []int{4, 64, 512})
+	p.snapshots = drawSnapshots(o, p.segmentBytes)
 	if o.Shards > 0 {
 		p.shards = o.Shards
 	}

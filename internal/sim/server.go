@@ -58,6 +58,8 @@ type process struct {
 	log     *storage.Log
 	store   *storage.Store
 	keeper  *storage.Keeper
+	intake  *storage.Intake
+	install bool            // what the intake has is to go on disk
 	jobDone *storage.Job    // of a checkpoint, which the loop has yet to hear of
 	former  *replica.Former // nil once the group is joined
 	machine *replica.Replica
@@ -207,26 +209,34 @@ func (s *server) form() {
 	}
 	s.former, s.joined = nil, true
 	s.w.check.mayTakePart(s)
-	alarm, err := s.dir.Alarm()
-	if err != nil {
+	if err := s.newReplica(); err != nil {
 		s.exit(err)
 		return
+	}
+	s.wake()
+}
+
+// newReplica puts a replica on the state that the disk has, as package node does it.
+func (s *server) newReplica() error {
+	alarm, err := s.dir.Alarm()
+	if err != nil {
+		return err
 	}
 	state, err := s.store.State(s.shard)
 	if err != nil {
-		s.exit(err)
-		return
+		return err
 	}
+	s.intake = s.store.NewIntake(storage.IntakeOptions{ProgressRows: s.w.plan.snapshots.progressRows})
 	s.machine, err = replica.New(replica.Options{
 		Server: s.id, Shard: s.shard, Incarnation: s.dir.Identity().Incarnation, Members: s.members,
 		Topology: s.w.topology, Keys: s.w.keys, Log: s.log, State: state, Alarm: alarm, Version: "sim", Debug: s.w.story != nil,
+		Source: s.store, Intake: s.intake, Limits: s.w.plan.snapshots.limits,
 	})
 	if err != nil {
-		s.exit(err)
-		return
+		return err
 	}
 	s.keeper = storage.NewKeeper(s.store, s.log, storage.KeeperOptions{
-		EveryBytes: s.w.plan.checkpointBytes, Place: int(s.id), Places: s.w.plan.replicas,
+		EveryBytes: s.w.plan.checkpointBytes, Place: int(s.id), Places: s.w.plan.replicas, MaxLogBytes: s.w.plan.snapshots.logBytes,
 	})
 	if c := s.store.Last(); c.Index > 0 {
 		s.w.recovery("restored a checkpoint")
@@ -234,7 +244,7 @@ func (s *server) form() {
 		s.checked = c.Index
 		s.w.check.restored(s)
 	}
-	s.wake()
+	return nil
 }
 
 // tick is the process's ticker.
@@ -386,6 +396,10 @@ func (s *server) persisted() {
 		return
 	}
 	s.pass()
+	if s.install {
+		s.installFetched()
+		return
+	}
 	if s.stopping && !s.machine.HasWork() && (s.w.plan.replicas == 1 || !s.machine.IsLeader()) {
 		s.stopped()
 		return
@@ -415,6 +429,7 @@ func (s *server) take(out *replica.Output) bool {
 		return false
 	}
 	s.emit(out.Sends)
+	s.install = s.install || out.Install
 	return !s.w.stopped
 }
 

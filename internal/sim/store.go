@@ -40,11 +40,19 @@ func (t table) Flush() error {
 	return t.MemoryTable.Flush()
 }
 
+// openTable opens the table of a path.
+func (d *disk) openTable(path string) (storage.Table, error) {
+	if d.tables[path] == nil {
+		d.tables[path] = storage.NewMemoryTable()
+	}
+	return table{d.tables[path], d}, nil
+}
+
 // openLog opens the applied state and the log, as package node does it.
 func (s *server) openLog(members []uint64) (err error) {
 	p := &s.w.plan
 	if s.store, err = s.dir.OpenStore(storage.StoreOptions{
-		Table: table{s.disk.table, s.disk}, Window: p.window, CacheBytes: 4096, HistoryBytes: p.historyBytes,
+		Table: s.disk.openTable, Window: p.window, CacheBytes: 4096, HistoryBytes: p.historyBytes,
 	}); err != nil {
 		return err
 	}
@@ -64,7 +72,11 @@ func (s *server) keep() {
 	if job == nil {
 		return
 	}
+	keeper := s.keeper
 	s.after(s.rng.between(0, 4*s.w.plan.fsyncUs), func() {
+		if s.keeper != keeper {
+			return // its state was given up for a checkpoint that was fetched
+		}
 		if err := job.Run(); err != nil {
 			s.exit(err)
 			return

@@ -51,6 +51,27 @@ func (l *Log) Generation(i uint64) (uint64, error) {
 	return l.segments[k].generation, nil
 }
 
+// SegmentFor returns the generation of the segment from which a start must read if a checkpoint at index, fetched from
+// another replica, is its beginning. The log may end before it.
+func (l *Log) SegmentFor(index uint64) uint64 {
+	if k, err := l.segmentOf(min(index, l.last())); err == nil {
+		return l.segments[k].generation
+	}
+	return l.segment.generation
+}
+
+// BytesFrom returns about how many bytes of segments a member needs whose checkpoint reaches to an index.
+func (l *Log) BytesFrom(index uint64) int64 {
+	if len(l.segments) < 2 {
+		return l.segmentBytes
+	}
+	n := len(l.segments)
+	for n > 0 && (l.segments[n-1].first == 0 || l.segments[n-1].first > index) {
+		n--
+	}
+	return int64(len(l.segments)-max(0, n-1)) * l.segmentBytes
+}
+
 // Cut gives up segments that hold no entry from index on. A durable checkpoint must hold what they hold,
 // and no other member may need them.
 func (l *Log) Cut(index uint64) error {

@@ -29,6 +29,8 @@ const (
 	segmentMagic  fileMagic = "RBANKLOG"
 	alarmMagic    fileMagic = "RBANKALM"
 	historyMagic  fileMagic = "RBANKHIS"
+	currentMagic  fileMagic = "RBANKCUR"
+	progressMagic fileMagic = "RBANKPRG"
 )
 
 const (

@@ -192,13 +192,39 @@ func (h *History) Append(r *ledger.Row) uint64 {
 	return h.rows - 1
 }
 
-// seal completes the block in tail and lets it wait to be written.
-func (h *History) seal() {
+// appendRaw adds a row in its form on disk.
+func (h *History) appendRaw(row []byte) error {
+	at := h.rows % blockRows * rowSize
+	copy(h.tail[at:at+rowSize], row)
+	h.rows++
+	if h.rows%blockRows == 0 {
+		h.complete()
+		if len(h.full) >= writeBehind {
+			return h.writeOut()
+		}
+	}
+	return nil
+}
+
+// raw appends rows from a position on in their form on disk: up to n, and at least one.
+func (h *History) raw(b []byte, position uint64, n int) []byte {
+	in := position % blockRows
+	n = int(min(uint64(n), blockRows-in, h.rows-position))
+	return append(b, h.block(position / blockRows)[in*rowSize:][:n*rowSize]...)
+}
+
+// complete finishes the block in tail and lets it wait to be written.
+func (h *History) complete() {
 	block := h.rows/blockRows - 1
 	binary.LittleEndian.PutUint64(h.tail[trailerOffset:], block)
 	binary.LittleEndian.PutUint32(h.tail[trailerOffset+8:], h.sum(h.tail[:]))
 	h.full = append(h.full, h.tail[:]...)
 	clear(h.tail[:])
+}
+
+// seal completes the block in tail.
+func (h *History) seal() {
+	h.complete()
 	if len(h.full) >= writeBehind {
 		if err := h.writeOut(); err != nil {
 			panic(&ReadError{err})

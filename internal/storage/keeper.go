@@ -6,6 +6,9 @@ import (
 	"raftbank/internal/invariant"
 )
 
+// DefaultMaxLogBytes is how much log is kept for members that are silent, if KeeperOptions does not say.
+const DefaultMaxLogBytes = 1 << 30
+
 // DefaultCheckpointBytes is after how many bytes of log the next checkpoint begins, if KeeperOptions names none.
 const DefaultCheckpointBytes = 64 << 20
 
@@ -20,6 +23,8 @@ const (
 type KeeperOptions struct {
 	// EveryBytes of log a checkpoint begins. Default 64 MiB.
 	EveryBytes int64
+	// MaxLogBytes of segments on disk, the log is cut without regard to members that are silent. Default 1 GiB.
+	MaxLogBytes int64
 	// Place of Places spreads the replicas of a shard: they see the same log, and must not all make their
 	// checkpoints at one position of it.
 	Place, Places int
@@ -31,6 +36,7 @@ type Keeper struct {
 	store *Store
 	log   *Log
 	every int64
+	most  int64  // MaxLogBytes
 	next  uint64 // Log.appended at which the next checkpoint begins
 	rows  uint64 // at the last step
 	cutTo uint64
@@ -41,19 +47,27 @@ func NewKeeper(s *Store, l *Log, o KeeperOptions) *Keeper {
 	if o.EveryBytes == 0 {
 		o.EveryBytes = DefaultCheckpointBytes
 	}
-	k := &Keeper{store: s, log: l, every: o.EveryBytes, rows: s.history.Len()}
+	if o.MaxLogBytes == 0 {
+		o.MaxLogBytes = DefaultMaxLogBytes
+	}
+	k := &Keeper{store: s, log: l, every: o.EveryBytes, most: o.MaxLogBytes, rows: s.history.Len()}
 	// What was read at the start is replayed again at the next one.
 	k.next = uint64(max(0, o.EveryBytes-l.bytes)) + uint64(o.EveryBytes)*uint64(o.Place)/uint64(max(1, o.Places))
 	return k
 }
 
 // Step follows a turn, or a tick of an idle loop. If it returns a Job, the caller runs it, on whatever
-// goroutine, and then calls Done. needless is the highest index that every member's checkpoint holds.
-func (k *Keeper) Step(needless uint64) (*Job, error) {
+// goroutine, and then calls Done. needless is the highest index that every member's checkpoint holds; live is the same
+// without the members that are silent.
+func (k *Keeper) Step(needless, live uint64) (*Job, error) {
 	applied, _ := k.store.state.Applied()
 	k.log.Trim(applied)
 	if err := k.store.Health(); err != nil {
 		return nil, err
+	}
+	if live > needless && k.log.BytesFrom(needless) > k.most {
+		invariant.Sometimes("storage: cut the log without regard to a silent member")
+		needless = live
 	}
 	if err := k.cut(min(needless, k.store.last.Index)); err != nil {
 		return nil, err

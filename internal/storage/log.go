@@ -84,7 +84,7 @@ type Log struct {
 }
 
 // OpenLog reads the log, repairs a torn tail, and makes what it read durable. In a new directory
-// it creates the first segment. A Dir opens its log once.
+// it creates the first segment. A Dir has one open log.
 // Errors: ErrDamaged, with segment, offset, block and what to do; ErrForeignDir, ErrNewerFormat.
 func (d *Dir) OpenLog(o LogOptions) (*Log, error) {
 	if err := o.Validate(); err != nil {
@@ -180,7 +180,7 @@ func (l *Log) takeScan(s *scanner, earlier []uint64) error {
 	}
 	start := s.start
 	switch {
-	case !s.joined || s.last() < start.index:
+	case !s.joined || s.last() < start.index || s.conflicts():
 		return l.Reset(start.index, start.term)
 	case s.reset:
 		l.dummy, l.dummyTerm = s.base, s.resetTerm
@@ -391,7 +391,7 @@ func (l *Log) Close() error {
 	if l.failed == nil {
 		err = l.mark()
 	}
-	l.closed = true
+	l.closed, l.dir.logOpen = true, false
 	return errors.Join(err, l.segment.file.Close())
 }
 

@@ -104,8 +104,21 @@ func (t *pebbleTable) Health() error {
 }
 
 // Get implements Table.
-func (t *pebbleTable) Get(key, into []byte) ([]byte, bool, error) {
-	v, closer, err := t.db.Get(key)
+func (t *pebbleTable) Get(key, into []byte) ([]byte, bool, error) { return pebbleGet(t.db, key, into) }
+
+// pebbleView is a pebble table as it was.
+type pebbleView struct{ *pebble.Snapshot }
+
+// View implements Table.
+func (t *pebbleTable) View() (View, error) { return pebbleView{t.db.NewSnapshot()}, nil }
+
+// Get implements View.
+func (v pebbleView) Get(key, into []byte) ([]byte, bool, error) {
+	return pebbleGet(v.Snapshot, key, into)
+}
+
+func pebbleGet(r pebble.Reader, key, into []byte) ([]byte, bool, error) {
+	v, closer, err := r.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return into, false, nil
 	}

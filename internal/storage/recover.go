@@ -107,6 +107,15 @@ func (s *scanner) last() uint64 {
 	return s.base + uint64(len(s.entries))
 }
 
+// conflicts reports whether the log holds another entry than the checkpoint's at its index. The checkpoint came from
+// another replica then, and what the log holds from there on was never committed.
+func (s *scanner) conflicts() bool {
+	if s.start.index <= s.base || s.start.index > s.last() {
+		return false
+	}
+	return s.entries[s.start.index-s.base-1].GetTerm() != s.start.term
+}
+
 // segment reads the blocks of one segment, up to its seal or to the end of the log.
 func (s *scanner) segment(image int, img segmentImage, raw []byte) error {
 	off, proven := int64(segmentHeaderSize), int64(segmentHeaderSize)

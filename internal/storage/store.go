@@ -14,8 +14,7 @@ import (
 )
 
 const (
-	stateName = "state" // the directory of history and index
-	indexName = "index" // in it, of the table
+	indexName = "index" // in a generation's directory, of the table
 	// checkpointVersion is the first byte of the checkpoint's value.
 	checkpointVersion = 1
 	defaultCacheBytes = 4 << 20
@@ -32,8 +31,8 @@ func pageKey(b []byte, number uint32) []byte {
 
 // StoreOptions bound a store's memory and files. Zero fields take the defaults.
 type StoreOptions struct {
-	// Table keeps index and checkpoints; nil: a pebble database in the data directory, with Pebble.
-	Table  Table
+	// Table opens what keeps index and checkpoints under a path; nil: a pebble database, with Pebble.
+	Table  func(path string) (Table, error)
 	Pebble PebbleOptions
 	// Window is how many ids each of two generations holds in memory, in all 128 bytes each. Default 262,144.
 	Window int
@@ -62,14 +61,17 @@ type Checkpoint struct {
 // table, and i itself; the table is flushed; only then may the log be cut. No other batch holds an applied index. So
 // whatever a crash leaves, the table's newest checkpoint has its history, and with it its ids.
 type Store struct {
-	dir     *Dir
-	table   Table
-	own     bool // the table is the store's to close
-	history *History
-	index   *Index
-	state   *ledger.State
-	last    Checkpoint
-	head    []byte // of the checkpoint that was read; nil once the state is made
+	dir        *Dir
+	options    StoreOptions
+	generation uint64
+	path       string // of the generation
+	table      Table
+	held       *held // what other replicas fetch; nil: none does
+	history    *History
+	index      *Index
+	state      *ledger.State
+	last       Checkpoint
+	head       []byte // of the checkpoint that was read; nil once the state is made
 
 	// Of the checkpoint under way.
 	frozen *ledger.Frozen
@@ -78,48 +80,69 @@ type Store struct {
 	job    *Job
 }
 
-// OpenStore opens the applied state of a directory, as its last checkpoint has it.
+// OpenStore opens the applied state of a directory, as its last checkpoint has it. Of several generations the one that
+// CURRENT names counts; older ones are removed.
 // Errors: ErrDamaged, ErrForeignDir, ErrNewerFormat, those of the disk.
 func (d *Dir) OpenStore(o StoreOptions) (*Store, error) {
-	if o.CacheBytes == 0 {
-		o.CacheBytes = defaultCacheBytes
-	}
-	s := &Store{dir: d, table: o.Table}
-	path := d.file(stateName)
-	if err := makeDir(d.fs, path); err != nil {
+	generation, err := d.currentGeneration()
+	if err != nil {
 		return nil, err
 	}
-	if s.table == nil {
-		table, err := OpenPebble(d.fs, d.fs.PathJoin(path, indexName), o.Pebble)
-		if err != nil {
-			return nil, err
-		}
-		s.table, s.own = table, true
+	if err := d.removeOlder(generation); err != nil {
+		return nil, err
 	}
-	if err := s.open(path, o); err != nil {
+	s, err := d.openTables(generation, o)
+	if err != nil {
+		return nil, err
+	}
+	s.options = o
+	if err := s.open(o); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (s *Store) open(path string, o StoreOptions) error {
+// openTables opens or makes the directory of a generation, and its table.
+func (d *Dir) openTables(generation uint64, o StoreOptions) (*Store, error) {
+	s := &Store{dir: d, path: d.file(generationName(generation)), generation: generation}
+	if err := makeDir(d.fs, s.path); err != nil {
+		return nil, err
+	}
+	open := o.Table
+	if open == nil {
+		open = func(path string) (Table, error) { return OpenPebble(d.fs, path, o.Pebble) }
+	}
+	var err error
+	s.table, err = open(d.fs.PathJoin(s.path, indexName))
+	return s, err
+}
+
+func (s *Store) open(o StoreOptions) error {
 	value, ok, err := s.table.Get(checkpointKey, nil)
 	if err != nil {
 		return err
 	}
-	var end historyEnd
-	var ids idsAtCheckpoint
+	var v checkpointValue
 	if ok {
-		if end, ids, err = s.decode(path, value); err != nil {
+		if v, err = s.decode(value); err != nil {
 			return err
 		}
 	}
-	s.history, err = openHistory(s.dir.fs, path, s.dir.id, end, historyOptions{FileBytes: o.HistoryBytes, CacheBytes: o.CacheBytes})
+	s.last, s.head = v.at, v.head
+	return s.openParts(v.end, v.ids, o)
+}
+
+// openParts opens history and index as a checkpoint has them.
+func (s *Store) openParts(end historyEnd, ids idsAtCheckpoint, o StoreOptions) (err error) {
+	if o.CacheBytes == 0 {
+		o.CacheBytes = defaultCacheBytes
+	}
+	s.history, err = openHistory(s.dir.fs, s.path, s.dir.id, end, historyOptions{FileBytes: o.HistoryBytes, CacheBytes: o.CacheBytes})
 	if err != nil {
 		return err
 	}
 	s.index = openIndex(s.table, s.history, ids.stored, ids.indexed,
-		indexOptions{Window: o.Window, Aside: s.own, Place: o.Place, Places: o.Places})
+		indexOptions{Window: o.Window, Aside: o.Table == nil, Place: o.Place, Places: o.Places})
 	return nil
 }
 
@@ -131,8 +154,8 @@ type idsAtCheckpoint struct {
 }
 
 // encode returns the checkpoint's value, little endian: version 1, identity 28, index, term, rows,
-// generation, first row whose id may not be in the table 8 each; as uvarint-counted bytes the rows behind the last full block and the ledger's head; the
-// ranges of ids; CRC32C over all of it 4.
+// generation, first row whose id may not be in the table 8 each; as uvarint-counted bytes the rows behind the last
+// full block and the ledger's head; the ranges of ids; CRC32C over all of it 4.
 func (s *Store) encode(c Checkpoint, tail, head []byte) []byte {
 	b := append(make([]byte, 0, 8192+len(head)), checkpointVersion)
 	b = s.dir.id.appendTo(b)
@@ -145,18 +168,26 @@ func (s *Store) encode(c Checkpoint, tail, head []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// decode reads what encode wrote into the store.
-func (s *Store) decode(path string, b []byte) (end historyEnd, ids idsAtCheckpoint, err error) {
-	bad := func(what string) (historyEnd, idsAtCheckpoint, error) {
-		return historyEnd{}, idsAtCheckpoint{}, damagedFile(path, "holds a checkpoint that "+what)
+// checkpointValue is what encode wrote.
+type checkpointValue struct {
+	at   Checkpoint
+	end  historyEnd
+	head []byte
+	ids  idsAtCheckpoint
+}
+
+// decode reads what encode wrote.
+func (s *Store) decode(b []byte) (v checkpointValue, err error) {
+	bad := func(what string) (checkpointValue, error) {
+		return checkpointValue{}, damagedFile(s.path, "holds a checkpoint that "+what)
 	}
 	if len(b) < 5 {
 		return bad("is too short")
 	}
 	if b[0] > checkpointVersion {
-		return end, ids, &describedError{kind: ErrNewerFormat, text: fmt.Sprintf(
+		return v, &describedError{kind: ErrNewerFormat, text: fmt.Sprintf(
 			"%s holds a checkpoint of format %d, but this raftbank reads format %d: start the newer raftbank that wrote it",
-			path, b[0], checkpointVersion)}
+			s.path, b[0], checkpointVersion)}
 	}
 	if n := len(b) - 4; crc32.Checksum(b[:n], castagnoli) != binary.LittleEndian.Uint32(b[n:]) {
 		return bad("does not match its checksum")
@@ -166,21 +197,21 @@ func (s *Store) decode(path string, b []byte) (end historyEnd, ids idsAtCheckpoi
 	if raw := r.bytes(identitySize); raw != nil {
 		id.decode(raw)
 	}
-	if err := s.dir.belongs(path, id); err != nil {
-		return end, ids, err
+	if err := s.dir.belongs(s.path, id); err != nil {
+		return v, err
 	}
-	for _, v := range []*uint64{&s.last.Index, &s.last.Term, &s.last.Rows, &s.last.Generation, &ids.indexed} {
+	for _, n := range []*uint64{&v.at.Index, &v.at.Term, &v.at.Rows, &v.at.Generation, &v.ids.indexed} {
 		if raw := r.bytes(8); raw != nil {
-			*v = binary.LittleEndian.Uint64(raw)
+			*n = binary.LittleEndian.Uint64(raw)
 		}
 	}
-	end = historyEnd{rows: s.last.Rows, tail: r.bytes(r.uvarint())}
-	s.head = r.bytes(r.uvarint())
-	ids.stored, err = decodeRanges(r)
-	if err != nil || r.failed || len(r.rest) > 0 || s.last.Index == 0 || ids.indexed > s.last.Rows {
+	v.end = historyEnd{rows: v.at.Rows, tail: r.bytes(r.uvarint())}
+	v.head = r.bytes(r.uvarint())
+	v.ids.stored, err = decodeRanges(r)
+	if err != nil || r.failed || len(r.rest) > 0 || v.at.Index == 0 || v.ids.indexed > v.at.Rows {
 		return bad("cannot be decoded")
 	}
-	return end, ids, nil
+	return v, nil
 }
 
 // State returns the shard's state as of the last checkpoint, or an empty one. It comes once; from then on
@@ -195,14 +226,14 @@ func (s *Store) State(id shard.ID) (*ledger.State, error) {
 	var err error
 	s.state, err = ledger.Restore(id, s.history, s.index, ledger.Saved{Head: s.head, Page: s.page})
 	if errors.Is(err, ledger.ErrBadState) {
-		return nil, damagedFile(s.dir.file(stateName), fmt.Sprintf("holds a checkpoint at index %d that does not fit together (%v)", s.last.Index, err))
+		return nil, damagedFile(s.path, fmt.Sprintf("holds a checkpoint at index %d that does not fit together (%v)", s.last.Index, err))
 	}
 	s.head = nil
 	if err != nil {
 		return nil, err
 	}
 	if index, term := s.state.Applied(); index != s.last.Index || term != s.last.Term {
-		return nil, damagedFile(s.dir.file(stateName), "holds a checkpoint of two indexes")
+		return nil, damagedFile(s.path, "holds a checkpoint of two indexes")
 	}
 	return s.state, nil
 }
@@ -210,7 +241,7 @@ func (s *Store) State(id shard.ID) (*ledger.State, error) {
 func (s *Store) page(number uint32) ([]byte, error) {
 	data, ok, err := s.table.Get(pageKey(nil, number), nil)
 	if err == nil && !ok {
-		err = damagedFile(s.dir.file(stateName), fmt.Sprintf("has lost page %d of the accounts", number))
+		err = damagedFile(s.path, fmt.Sprintf("has lost page %d of the accounts", number))
 	}
 	return data, err
 }
@@ -245,7 +276,7 @@ func (s *Store) Step(n int) *Job {
 	f := s.frozen
 	s.frozen = nil
 	c := Checkpoint{Index: f.Index, Term: f.Term, Rows: f.Rows, Generation: s.gen}
-	s.job = &Job{table: s.table, fs: s.dir.fs, path: s.dir.file(stateName), to: c}
+	s.job = &Job{table: s.table, fs: s.dir.fs, path: s.path, to: c}
 	s.job.files, s.job.names = s.history.takeUnsynced()
 	for _, p := range f.Pages() {
 		s.job.batch.Set(pageKey(nil, p.Number), p.Data)
@@ -273,14 +304,14 @@ func (s *Store) Figures() map[string]uint64 {
 
 // Close closes the files. A Job must have returned.
 func (s *Store) Close() error {
-	var err error
+	err := s.Release()
 	if s.index != nil {
-		err = s.index.close()
+		err = errors.Join(err, s.index.close())
 	}
 	if s.history != nil {
 		err = errors.Join(err, s.history.Close())
 	}
-	if s.own && s.table != nil {
+	if s.table != nil {
 		err = errors.Join(err, s.table.Close())
 	}
 	return err
@@ -299,6 +330,16 @@ type Job struct {
 
 // Run makes the checkpoint durable. After an error nothing is known of the disk, and the process must end.
 func (j *Job) Run() error {
+	if err := j.syncFiles(); err != nil {
+		return err
+	}
+	if err := j.table.Apply(&j.batch); err != nil {
+		return err
+	}
+	return j.table.Flush()
+}
+
+func (j *Job) syncFiles() error {
 	for _, f := range j.files {
 		if err := f.SyncData(); err != nil {
 			return fmt.Errorf("sync the history in %s: %w (this server must stop)", j.path, err)
@@ -309,10 +350,7 @@ func (j *Job) Run() error {
 			return err
 		}
 	}
-	if err := j.table.Apply(&j.batch); err != nil {
-		return err
-	}
-	return j.table.Flush()
+	return nil
 }
 
 // Checkpoint returns where the job's checkpoint reaches.

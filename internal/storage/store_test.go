@@ -56,7 +56,7 @@ func (r *storeRun) start() {
 	}
 	o := StoreOptions{Window: 8, CacheBytes: 8192, HistoryBytes: 3 * historyBlock, Pebble: PebbleOptions{MemTableBytes: 64 << 10}}
 	if r.table != nil {
-		o.Table = r.table
+		o.Table = func(string) (Table, error) { return r.table, nil }
 	}
 	if r.store, err = r.dir.OpenStore(o); err != nil {
 		r.t.Fatal(err)
@@ -435,7 +435,7 @@ func TestDamagedHistory(t *testing.T) {
 	}
 	overwrite(t, mem, name, good[:2*historyBlock+100])
 	d := mustDir(t, mem)
-	if _, err := d.OpenStore(StoreOptions{Table: r.table}); !errors.Is(err, ErrDamaged) {
+	if _, err := d.OpenStore(StoreOptions{Table: func(string) (Table, error) { return r.table, nil }}); !errors.Is(err, ErrDamaged) {
 		t.Errorf("a short file: %v", err)
 	}
 }

@@ -22,6 +22,8 @@ type Table interface {
 	Ingest(r Run) error
 	// Flush returns once everything that was applied before is durable.
 	Flush() error
+	// View returns the table as it is now. It must be closed before the table.
+	View() (View, error)
 	// Health returns the error that has stopped the table's own work, if one has: a Flush may then never
 	// return.
 	Health() error
@@ -35,6 +37,14 @@ type Run interface {
 	Len() int
 	// At appends the i-th key with its value to b, which is empty, and returns both.
 	At(i int, b []byte) (key, value []byte)
+}
+
+// View is a Table as it was at one moment, for reading. It belongs to the goroutine that owns the table.
+type View interface {
+	// Get is Table.Get.
+	Get(key, into []byte) (value []byte, ok bool, err error)
+	// Close ends the view.
+	Close() error
 }
 
 // Batch is a list of keys with values that become visible and durable together. A later value of a key counts.
@@ -122,6 +132,9 @@ func (t *MemoryTable) Flush() error {
 	t.pending = nil
 	return nil
 }
+
+// View implements Table.
+func (t *MemoryTable) View() (View, error) { return &MemoryTable{live: maps.Clone(t.live)}, nil }
 
 // Health implements Table.
 func (t *MemoryTable) Health() error { return nil }

@@ -58,7 +58,7 @@ var layers = map[string]layer{
 	"internal/session/sessiontest": {Pure: true, Own: own("shard", "ledger", "txn", "wire", "api")},
 
 	"internal/config":    {Own: own("shard")},
-	"internal/storage":   {Own: own("invariant", "planted", "shard", "ledger", "txn")},
+	"internal/storage":   {Own: own("invariant", "planted", "shard", "ledger", "txn", "wire")},
 	"internal/transport": {Own: own("invariant", "shard", "txn", "wire")},
 	"internal/node":      {Own: own("invariant", "shard", "txn", "wire", "api", "replica", "storage", "transport")},
 	"client":             {Own: own("invariant", "shard", "ledger", "txn", "wire", "api", "session", "transport")},

@@ -347,7 +347,8 @@ func (s *Server) readPeer(r *bufio.Reader, from shard.ServerID) error {
 			return err
 		}
 		switch m.Type() {
-		case wire.TypeRaft, wire.TypeProbe, wire.TypeProbeReply, wire.TypeCheckpoint, wire.TypeInquire, wire.TypeReply:
+		case wire.TypeRaft, wire.TypeProbe, wire.TypeProbeReply, wire.TypeCheckpoint,
+			wire.TypeSnapshotAsk, wire.TypeSnapshotPart, wire.TypeInquire, wire.TypeReply:
 		default:
 			return fmt.Errorf("a server may not send a %s message", m.Type())
 		}

@@ -24,30 +24,33 @@ var rewrite = flag.Bool("rewrite", false, "rewrite testdata/golden.txt (a change
 // allTypes are the types of every message, in the order of their numbers.
 var allTypes = []Type{
 	TypeHello, TypeHelloReply, TypeRaft, TypeProbe, TypeProbeReply, TypeProof, TypeCheckpoint,
+	TypeSnapshotAsk, TypeSnapshotPart,
 	TypeTransfer, TypePrepare, TypeFinish, TypeInquire, TypeStatus, TypeCancel, TypeBalance, TypeAdmin, TypeReply,
 	TypeAudit, TypeQuery,
 }
 
 func TestRoundTrip(t *testing.T) {
 	checks := map[Type]func(*rapid.T) Message{
-		TypeHello:      draw[Hello],
-		TypeHelloReply: draw[HelloReply],
-		TypeProof:      draw[Proof],
-		TypeRaft:       draw[Raft],
-		TypeProbe:      draw[Probe],
-		TypeProbeReply: draw[ProbeReply],
-		TypeCheckpoint: draw[Checkpoint],
-		TypeTransfer:   draw[TransferRequest],
-		TypePrepare:    draw[PrepareRequest],
-		TypeFinish:     draw[FinishRequest],
-		TypeInquire:    draw[InquireRequest],
-		TypeStatus:     draw[StatusRequest],
-		TypeCancel:     draw[CancelRequest],
-		TypeBalance:    draw[BalanceRequest],
-		TypeAdmin:      draw[AdminRequest],
-		TypeReply:      draw[Reply],
-		TypeAudit:      draw[AuditRequest],
-		TypeQuery:      draw[QueryRequest],
+		TypeHello:        draw[Hello],
+		TypeHelloReply:   draw[HelloReply],
+		TypeProof:        draw[Proof],
+		TypeRaft:         draw[Raft],
+		TypeProbe:        draw[Probe],
+		TypeProbeReply:   draw[ProbeReply],
+		TypeCheckpoint:   draw[Checkpoint],
+		TypeSnapshotAsk:  draw[SnapshotAsk],
+		TypeSnapshotPart: draw[SnapshotPart],
+		TypeTransfer:     draw[TransferRequest],
+		TypePrepare:      draw[PrepareRequest],
+		TypeFinish:       draw[FinishRequest],
+		TypeInquire:      draw[InquireRequest],
+		TypeStatus:       draw[StatusRequest],
+		TypeCancel:       draw[CancelRequest],
+		TypeBalance:      draw[BalanceRequest],
+		TypeAdmin:        draw[AdminRequest],
+		TypeReply:        draw[Reply],
+		TypeAudit:        draw[AuditRequest],
+		TypeQuery:        draw[QueryRequest],
 	}
 	for _, typ := range allTypes {
 		t.Run(typ.String(), rapid.MakeCheck(func(t *rapid.T) {

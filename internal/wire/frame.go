@@ -163,6 +163,10 @@ func empty(typ Type) decoder {
 		return &ProbeReply{}
 	case TypeCheckpoint:
 		return &Checkpoint{}
+	case TypeSnapshotAsk:
+		return &SnapshotAsk{}
+	case TypeSnapshotPart:
+		return &SnapshotPart{}
 	case TypeTransfer:
 		return &TransferRequest{}
 	case TypePrepare:
@@ -206,6 +210,10 @@ func (t Type) String() string {
 		return "probe-reply"
 	case TypeCheckpoint:
 		return "checkpoint"
+	case TypeSnapshotAsk:
+		return "snapshot-ask"
+	case TypeSnapshotPart:
+		return "snapshot-part"
 	case TypeTransfer:
 		return "transfer"
 	case TypePrepare:

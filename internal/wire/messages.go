@@ -27,17 +27,20 @@ const (
 	TypeProbeReply Type = 5
 	TypeProof      Type = 6
 	TypeCheckpoint Type = 7
-	TypeTransfer   Type = 16
-	TypePrepare    Type = 17
-	TypeFinish     Type = 18
-	TypeInquire    Type = 19
-	TypeStatus     Type = 20
-	TypeCancel     Type = 21
-	TypeBalance    Type = 22
-	TypeAdmin      Type = 23
-	TypeReply      Type = 24
-	TypeAudit      Type = 25
-	TypeQuery      Type = 26
+	// TypeSnapshotAsk and TypeSnapshotPart move a checkpoint to a replica that is too far behind.
+	TypeSnapshotAsk  Type = 8
+	TypeSnapshotPart Type = 9
+	TypeTransfer     Type = 16
+	TypePrepare      Type = 17
+	TypeFinish       Type = 18
+	TypeInquire      Type = 19
+	TypeStatus       Type = 20
+	TypeCancel       Type = 21
+	TypeBalance      Type = 22
+	TypeAdmin        Type = 23
+	TypeReply        Type = 24
+	TypeAudit        Type = 25
+	TypeQuery        Type = 26
 )
 
 // Message is anything that travels in a frame: pointers to the types below (*Hello, *Reply, ...).
