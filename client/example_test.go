@@ -185,3 +185,45 @@ func ExampleClient_Audit() {
 	// Output:
 	// true 20000 of 20000
 }
+
+// History reads a statement page by page; GetTransfer tells what became of one transfer.
+func ExampleClient_History() {
+	topology, stop := serveBank()
+	defer stop()
+	c, err := client.Open(client.Options{Topology: topology})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	var last client.Result
+	for range 3 {
+		if last, err = c.Transfer(context.Background(), client.Transfer{From: 1, To: 2, Amount: ledger.Units(2)}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	o := client.HistoryOptions{Limit: 2}
+	for {
+		page, err := c.History(context.Background(), 1, o)
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, line := range page.Lines {
+			fmt.Println("balance", line.Balance)
+		}
+		if o.Cursor = page.Next; page.Next == "" {
+			break
+		}
+	}
+	t, err := c.GetTransfer(context.Background(), last.Transfer.ID, client.ReadOptions{Stale: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(t.Outcome, t.From, t.To, t.Amount)
+	// Output:
+	// balance 4
+	// balance 6
+	// balance 8
+	// balance 10
+	// committed 1 2 2
+}

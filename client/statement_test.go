@@ -158,7 +158,9 @@ func TestGetTransfer(t *testing.T) {
 		}
 		want("cancelled", gone, ReadOptions{}, "aborted", "cancelled")
 		half := NewID()
-		n.set(func() { n.bank.Handle(1, &wire.CancelRequest{Header: wire.Header{Shard: 1, Epoch: 1}, IDs: []ID{half}}) })
+		n.set(func() {
+			n.bank.Handle(1, &wire.CancelRequest{Header: wire.Header{Shard: 1, Epoch: 1}, IDs: []ID{half}})
+		})
 		want("a cancel that stopped half-way", half, ReadOptions{}, "in-doubt", "cancelled")
 
 		// Two contents under one id, a vote for each: neither can commit.

@@ -195,11 +195,13 @@ func (r *run) balances() {
 		if got := (linear.Sums{In: b.In, Out: b.Out}); got != *want[a] {
 			r.t.Errorf("account %s has %s; its committed transfers make %s", a, got, *want[a])
 		}
+		r.statement(a, *want[a])
 		r.load.mu.Lock()
 		defer r.load.mu.Unlock()
 		r.load.events = append(r.load.events, e)
 	})
 	r.countMore("accounts compared with their transfers", len(accounts))
+	r.countMore("statements, of every replica, compared with them", 3*len(accounts))
 }
 
 // keepHistory writes the history beside the servers' logs.
