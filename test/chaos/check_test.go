@@ -201,6 +201,7 @@ func (r *run) balances() {
 		r.load.events = append(r.load.events, e)
 	})
 	r.countMore("accounts compared with their transfers", len(accounts))
+	r.countMore("strong statements under faults", r.load.looks)
 	r.countMore("statements, of every replica, compared with them", 3*len(accounts))
 }
 

@@ -61,6 +61,7 @@ type load struct {
 	opened map[int]bool
 	acked  map[shard.ID]time.Time // when a transfer within the shard was last acknowledged
 	failed int                    // reads without an answer
+	looks  int                    // statements read
 	again  int                    // transfers sent again
 	broken bool                   // the run has failed
 }
@@ -159,8 +160,10 @@ func pick(random *rand.Rand, accounts [3][]shard.Account, cross bool) client.Tra
 func (l *load) step(i int, random *rand.Rand) {
 	g, accounts := l.group()
 	switch n := random.IntN(100); {
-	case n < 45:
+	case n < 40:
 		l.read(i, g, accounts[random.IntN(3)][random.IntN(groupAccounts)])
+	case n < 45:
+		l.look(i, accounts[random.IntN(3)][random.IntN(groupAccounts)])
 	case n < 92:
 		l.transfer(i, g, pick(random, accounts, random.IntN(2) == 0))
 	default:

@@ -69,3 +69,52 @@ func sumsOf(lines []api.HistoryLine) (s linear.Sums, err error) {
 	}
 	return s, nil
 }
+
+// look reads a statement strongly, while faults strike: it must hold every recent transfer of the account that anybody had
+// been told to be committed before, and add up. And it asks for one of them by its id.
+func (l *load) look(i int, a shard.Account) {
+	committed := l.committedOn(a)
+	ctx, cancel := context.WithTimeout(context.Background(), readBound)
+	defer cancel()
+	h, err := l.clients[i].History(ctx, a, client.HistoryOptions{Limit: client.MaxHistoryLines})
+	if err != nil || h.Error != nil || h.Next != "" {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.failed++
+		return
+	}
+	posted := map[string]bool{}
+	for _, line := range h.Lines {
+		posted[line.ID] = posted[line.ID] || line.Result == api.LinePosted
+	}
+	for _, id := range committed {
+		if !posted[id.String()] {
+			l.t.Errorf("a strong statement of %s at index %d by server %d lacks %s, which had been told to be committed: %+v", a, h.Applied, h.Server, id, h.Lines)
+		}
+	}
+	if s, err := sumsOf(h.Lines); err != nil || s.In.Big().Sub(s.In.Big(), s.Out.Big()).String() != h.Lines[0].Balance {
+		l.t.Errorf("a strong statement of %s says %s, its lines make %s (%v)", a, h.Lines[0].Balance, s, err)
+	}
+	if len(committed) > 0 {
+		id := committed[len(committed)-1]
+		v, err := l.clients[i].GetTransfer(ctx, id, client.ReadOptions{})
+		if err == nil && v.Error == nil && v.Outcome != api.OutcomeCommitted {
+			l.t.Errorf("get-transfer of %s, which had been told to be committed: %+v", id, v)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.looks++
+}
+
+// committedOn lists the recent transfers of an account that somebody was told to be committed.
+func (l *load) committedOn(a shard.Account) (ids []client.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range l.recent {
+		if k := l.told[id]; k.settled == client.Committed && (k.transfer.From == a || k.transfer.To == a) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
