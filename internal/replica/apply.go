@@ -221,6 +221,17 @@ type afterSettle struct {
 	audit    *collecting
 }
 
+// call returns whose answer waits for the settlement.
+func (a *afterSettle) call() call {
+	switch {
+	case a.read != nil:
+		return a.read.op.call
+	case a.audit != nil:
+		return a.audit.call
+	}
+	return a.deferral.waiter.call
+}
+
 func (r *Replica) settled(s txn.Settled) {
 	after, ok := r.settling[s.Token]
 	if !ok {
@@ -245,16 +256,7 @@ func (r *Replica) settled(s txn.Settled) {
 func (r *Replica) dropSettling() {
 	for _, token := range sortedTokens(r.settling) {
 		after := r.settling[token]
-		c := call{}
-		switch {
-		case after.read != nil:
-			c = after.read.op.call
-		case after.audit != nil:
-			c = after.audit.call
-		default:
-			c = after.deferral.waiter.call
-		}
-		r.answers.status(c, wire.StatusNotLeader, "")
+		r.answers.status(after.call(), wire.StatusNotLeader, "")
 	}
 	clear(r.settling)
 	r.deferred, r.collects = 0, 0

@@ -34,6 +34,7 @@ type proposal struct {
 	waiters  []waiter // of all items, in the entry's order
 	bytes    int
 	prepares int
+	since    uint64 // tick at which it was given to raft
 }
 
 // slot identifies a proposed entry: one leader per term, one number per entry.
@@ -186,7 +187,7 @@ func (r *Replica) propose() {
 			continue
 		}
 		r.counters.proposals++
-		p.bytes = len(data)
+		p.bytes, p.since = len(data), r.now
 		r.queue.proposed[s] = p
 		r.queue.order = append(r.queue.order, s)
 		r.queue.bytes += p.bytes

@@ -152,6 +152,7 @@ type Replica struct {
 	reads    reads
 	answers  answers
 	withheld withheld
+	life     life
 	collects int // audits being settled
 	peers    peerMemory
 	// checkpoints says how far those of the members reach.
@@ -255,6 +256,9 @@ func (r *Replica) Tick() {
 	}
 	r.losePatience()
 	r.retryReads()
+	if r.now%lifeTicks == 0 {
+		r.showLife()
+	}
 	if r.alarm != "" && r.now%alarmEveryTicks == 0 {
 		r.tellAlarm()
 	}

@@ -42,11 +42,12 @@ type request struct {
 	id     uint64
 	kind   itemKind
 	server *serverState
-	items  []*item  // nil: answered
-	group  *group   // whose records are asked for, in place of items
-	index  []uint32 // of the group's records; nil: all, in their order
-	open   int      // items without an answer
-	waits  int
+	items  []*item      // nil: answered
+	group  *group       // whose records are asked for, in place of items
+	index  []uint32     // of the group's records; nil: all, in their order
+	open   int          // items without an answer
+	silent bool         // its server said nothing for AnswerTicks
+	copied bool         // its server was silent, and a copy went to the leader
 	chunk  *finishChunk // itemFinish
 }
 
@@ -105,6 +106,7 @@ func (e *Engine) flushShard(sh *shardState) {
 		sh.groups = slices.DeleteFunc(sh.groups, func(g *group) bool { return g.open == 0 })
 		return
 	}
+	quiet := e.quiet(sh)
 	var groups [itemKinds][]*item
 	ready := sh.ready
 	sh.ready = nil // a probe may join meanwhile
@@ -113,7 +115,7 @@ func (e *Engine) flushShard(sh *shardState) {
 		switch {
 		case it.op.over || it.closed:
 			it.queued = false
-		case e.held(it) || e.crash.holdsItem(it):
+		case quiet && (it.kind == itemTransfer || it.kind == itemPrepare), e.held(it), e.crash.holdsItem(it):
 			kept = append(kept, it)
 		default:
 			it.queued = false
@@ -122,7 +124,7 @@ func (e *Engine) flushShard(sh *shardState) {
 	}
 	clear(ready[len(kept):])
 	sh.ready = append(kept, sh.ready...)
-	sent := e.sendGroups(sh, to)
+	sent := !quiet && e.sendGroups(sh, to)
 	for kind := range groups {
 		items := groups[kind]
 		for len(items) > 0 {
@@ -132,7 +134,7 @@ func (e *Engine) flushShard(sh *shardState) {
 			sent = true
 		}
 	}
-	if len(sh.finishes) > 0 && (sent || e.draining || e.now >= sh.finishDue) {
+	if len(sh.finishes) > 0 && !quiet && (sent || e.draining || e.now >= sh.finishDue) {
 		e.sendFinishes(sh, to)
 	}
 }

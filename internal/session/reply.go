@@ -15,7 +15,10 @@ func (e *Engine) StepReply(from shard.ServerID, m wire.Message) {
 	if s == nil || !ok {
 		return
 	}
-	s.heard, s.suspectUntil, s.failures = e.now, 0, 0
+	e.awake(s)
+	if reply.Request == 0 && reply.Leader == s.id && s.shard.leader == nil {
+		s.shard.leader = s // slow, but it leads
+	}
 	r := e.requests.Get(reply.Request)
 	if r == nil || r.server != s || e.crash.holdsReply(e, r, reply) {
 		return
@@ -32,12 +35,12 @@ func (e *Engine) StepReply(from shard.ServerID, m wire.Message) {
 		e.onCallReply(r, reply)
 	case itemAudit:
 		e.forget(r)
-		s.shard.served(s)
+		e.served(s)
 		e.onAudit(r.items[0], reply)
 	case itemInquire, itemInquireCancel:
 		e.onAnswers(r, reply) // any replica may answer: says nothing of who leads
 	default:
-		s.shard.served(s)
+		e.served(s)
 		e.onAnswers(r, reply)
 	}
 }
@@ -46,7 +49,7 @@ func (e *Engine) onCallReply(r *request, reply *wire.Reply) {
 	e.forget(r)
 	it := r.items[0]
 	if it.server == nil {
-		r.server.shard.served(r.server)
+		e.served(r.server)
 	}
 	if !it.op.over {
 		e.complete(it.op, Result{Reply: reply, Server: r.server.id})

@@ -58,7 +58,8 @@ type shardState struct {
 	// does not serve. No transfer is begun with it and another shard until a probe was answered.
 	doubtful bool
 	probing  bool
-	text     string // what its servers last gave as the reason
+	silent   []*request // without an answer from a server that is silent, oldest first
+	text     string     // what its servers last gave as the reason
 
 	finishes  []*finishChunk
 	finishDue uint64
@@ -340,11 +341,4 @@ func (e *Engine) follow(sh *shardState, hint *serverState) {
 		sh.hops = 0
 		sh.holdUntil = e.now + electionTicks
 	}
-}
-
-// served notes that a shard's leader does its work.
-func (sh *shardState) served(by *serverState) {
-	sh.leader = by
-	sh.hops, sh.refusals = 0, 0
-	sh.doubtful, sh.text = false, ""
 }

@@ -43,6 +43,7 @@ type world struct {
 	e       *Engine
 	names   map[ledger.TransferID]string
 	ops     map[OpID]string
+	batches map[OpID]bool
 	sent    []inFlight
 	replies []answered
 	out     strings.Builder
@@ -62,7 +63,7 @@ func newWorld(t *testing.T, o Options) *world {
 	o.Topology = smallBank()
 	return &world{
 		t: t, bank: sessiontest.New(o.Topology), e: warm(New(o)),
-		names: map[ledger.TransferID]string{}, ops: map[OpID]string{},
+		names: map[ledger.TransferID]string{}, ops: map[OpID]string{}, batches: map[OpID]bool{},
 	}
 }
 
@@ -111,8 +112,23 @@ func (w *world) flush() bool {
 		}
 		fmt.Fprintf(&w.out, "step %s %s: %s\n", w.ops[s.Op], actor, s.Text)
 	}
+	for _, c := range out.Committed {
+		fmt.Fprintf(&w.out, "done %s", w.ops[c.Op])
+		for i := range c.Count {
+			place := c.First + i
+			if c.Places != nil {
+				place = c.Places[i]
+			}
+			fmt.Fprintf(&w.out, " %d", place)
+		}
+		fmt.Fprintf(&w.out, " committed\n")
+	}
 	for _, d := range out.Dones {
-		fmt.Fprintf(&w.out, "done %s %s\n", w.ops[d.Op], describeResult(&d.Result))
+		name := w.ops[d.Op]
+		if w.batches[d.Op] {
+			name += fmt.Sprintf(" %d", d.Place)
+		}
+		fmt.Fprintf(&w.out, "done %s %s\n", name, describeResult(&d.Result))
 	}
 	if out.Crash {
 		w.out.WriteString("CRASH\n")
@@ -152,7 +168,11 @@ func (w *world) describe(m wire.Message) string {
 	var b strings.Builder
 	switch m := m.(type) {
 	case *wire.TransferRequest:
-		b.WriteString("TRANSFER" + w.recordNames(m.Records))
+		b.WriteString("TRANSFER")
+		if m.Again {
+			b.WriteString(" again")
+		}
+		b.WriteString(w.recordNames(m.Records))
 	case *wire.PrepareRequest:
 		b.WriteString("PREPARE" + w.recordNames(m.Records))
 	case *wire.InquireRequest:
@@ -280,6 +300,8 @@ func (w *world) ups(ids ...shard.ServerID) {
 //	leader C SERVER            who leads; 0: nobody
 //	status C CODE              what every server of the cluster answers; 0: normal
 //	transfer NAME FROM TO AMT  and audit NAME, resolve NAME, cancel NAME, balance C, abandon NAME
+//	batch NAME TRANSFERS       a batch, each transfer as ID:FROM:TO:AMT
+//	life SERVERS               they say that they work at what they were asked, and lead
 //	tick N                     clock, with a flush after each tick
 //	live N, quiet N            clock and network together; quiet shows only how operations end
 //	flush                      show what the engine wants
@@ -379,6 +401,10 @@ func (w *world) command(cmd string, args []string) {
 		w.answer(w.servers(args)...)
 	case "lose":
 		w.lose(w.servers(args)...)
+	case "life":
+		for _, s := range w.servers(args) {
+			w.e.StepReply(s, &wire.Reply{Status: wire.StatusOK, Leader: s})
+		}
 	case "run":
 		w.run()
 	case "void":
@@ -398,6 +424,14 @@ func (w *world) submit(cmd string, args []string) {
 	case "transfer":
 		op := w.e.Transfer(record(w.id(name), number(args[1]), number(args[2]), number(args[3])))
 		w.ops[op] = name
+	case "batch":
+		var records []ledger.Record
+		for _, arg := range args[1:] {
+			f := strings.Split(arg, ":")
+			records = append(records, record(w.id(f[0]), number(f[1]), number(f[2]), number(f[3])))
+		}
+		op := w.e.TransferBatch(records)
+		w.ops[op], w.batches[op] = name, true
 	case "audit":
 		w.ops[w.e.Audit()] = name
 	case "resolve":

@@ -155,9 +155,9 @@ func (e *Engine) tickDelayed() {
 	})
 }
 
-// unanswered handles a request that has waited for AnswerTicks. A server that answers others is
-// only slow with this one (it may have deferred it), so it gets more time before a copy goes to
-// another replica. The request stays open: a late answer counts.
+// unanswered handles a request that has waited for AnswerTicks. As long as its server shows life it gets more
+// time: it is only slow, and a copy would come on top of what it is slow with. If it is silent, another replica is
+// asked who leads. The request stays open: a late answer counts.
 func (e *Engine) unanswered(r *request) {
 	if !r.alive() {
 		e.forget(r)
@@ -168,15 +168,66 @@ func (e *Engine) unanswered(r *request) {
 	if r.kind == itemCall && r.items[0].server != nil {
 		return // one server was asked for: nobody else can answer
 	}
-	if srv.heard+e.o.AnswerTicks > e.now && r.waits < 4 {
-		r.waits++
+	if r.copied || srv.heard+e.o.AnswerTicks > e.now {
 		return
 	}
-	r.waits = 0
-	srv.suspectUntil = e.now + 2*e.o.AnswerTicks
-	if srv.shard.leader == srv {
-		srv.shard.lookElsewhere()
-		srv.shard.doubtful = true
+	if !r.silent {
+		r.silent = true
+		srv.suspectUntil = e.now + 2*e.o.AnswerTicks
+		if srv.shard.leader == srv {
+			srv.shard.lookElsewhere()
+			srv.shard.doubtful = true
+		}
 	}
+	if r.kind != itemTransfer && r.kind != itemPrepare {
+		e.resend(r) // a question, or a FINISH, of which nobody waits for the answer
+		return
+	}
+	if l := srv.shard.leader; l != nil && l != srv && !srv.shard.doubtful {
+		e.copy(r)
+		return
+	}
+	if !slices.Contains(srv.shard.silent, r) {
+		srv.shard.silent = append(srv.shard.silent, r)
+	}
+	e.probe(srv.shard)
+}
+
+// copy sends what is open of a request to the leader, once: the copy has a timer of its own.
+func (e *Engine) copy(r *request) {
+	r.copied = true
 	e.resend(r)
+}
+
+// quiet reports whether a shard's requests wait for a silent server: until it is known who leads, nothing large
+// is sent to anybody else.
+func (e *Engine) quiet(sh *shardState) bool {
+	sh.silent = slices.DeleteFunc(sh.silent, func(r *request) bool { return e.requests.Get(r.id) != r || !r.alive() })
+	return len(sh.silent) > 0
+}
+
+// awake takes a sign of life: who sent it may answer yet.
+func (e *Engine) awake(s *serverState) {
+	s.heard, s.suspectUntil, s.failures = e.now, 0, 0
+	s.shard.silent = slices.DeleteFunc(s.shard.silent, func(r *request) bool {
+		if r.server == s {
+			r.silent = false
+		}
+		return r.server == s
+	})
+}
+
+// served notes that a shard's leader does its work. What is open at servers that are silent goes to it too.
+func (e *Engine) served(by *serverState) {
+	sh := by.shard
+	sh.leader = by
+	sh.hops, sh.refusals = 0, 0
+	sh.doubtful, sh.text = false, ""
+	silent := sh.silent
+	sh.silent = nil
+	for _, r := range silent {
+		if e.requests.Get(r.id) == r {
+			e.copy(r)
+		}
+	}
 }

@@ -345,6 +345,9 @@ type Run struct {
 // later); a request is over when every item has been answered, or on a Status other than OK, which
 // holds for all items that are still open.
 //
+// A reply to request 0 answers nothing: a leader that is slow says with it that it works at what was asked over this
+// connection.
+//
 // Of a TransferRequest the transfers that committed are named in runs, and only the others have a result
 // each.
 type Reply struct {
