@@ -13,17 +13,18 @@ import (
 // before it counts.
 const jobTimeout = 5 * time.Second
 
-// background makes checkpoints between the turns of the loop. What waits for the disk runs on a goroutine of
-// its own, one at a time.
+// background makes checkpoints, and the log's next segment, between the turns of the loop. What waits for the disk
+// runs on a goroutine of its own, one of either at a time.
 type background struct {
 	keeper  *storage.Keeper
+	log     *storage.Log
 	replica *replica.Replica
 	job     *storage.Job // under way
 	ended   chan error   // its result
 }
 
-func newBackground(k *storage.Keeper, r *replica.Replica) *background {
-	return &background{keeper: k, replica: r, ended: make(chan error, 1)}
+func newBackground(k *storage.Keeper, l *storage.Log, r *replica.Replica) *background {
+	return &background{keeper: k, log: l, replica: r, ended: make(chan error, 1)}
 }
 
 // results returns the channel of the job's result.
@@ -46,6 +47,13 @@ func (b *background) step() error {
 	if job != nil {
 		b.job = job
 		go func() { b.ended <- job.Run() }()
+	}
+	next, err := b.log.Prepare()
+	if err != nil {
+		return err
+	}
+	if next != nil {
+		go next.Run() // closing the log waits for it
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ func (n *node) install(ctx context.Context, l *loop, old *replica.Replica) (r *r
 		return nil, err
 	}
 	r.Succeed(old)
-	l.machine, l.log, l.background = r, n.log, newBackground(n.newKeeper(), r)
+	l.machine, l.log, l.background = r, n.log, newBackground(n.newKeeper(), n.log, r)
 	n.front.open()
 	return r, nil
 }

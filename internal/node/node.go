@@ -65,6 +65,15 @@ type Memory struct {
 	SilentAfter time.Duration
 }
 
+// poolSegments is what a checkpoint cuts from the log: with as many kept, segments are used again for ever.
+func (m *Memory) poolSegments() int {
+	every := m.CheckpointSize
+	if every == 0 {
+		every = storage.DefaultCheckpointBytes
+	}
+	return int(every/storage.DefaultSegmentBytes) + storage.DefaultPoolSegments
+}
+
 // node is one running server.
 type node struct {
 	o       Options
@@ -111,7 +120,7 @@ func run(ctx context.Context, o Options, fs vfs.FS) error {
 	n.front.open()
 	l := &loop{
 		machine: r, log: n.log, out: n.net, in: n.front.inbox, logger: n.o.Logger, alone: len(n.cluster.Servers) == 1,
-		keepAlarm: n.dir.SetAlarm, background: newBackground(n.newKeeper(), r),
+		keepAlarm: n.dir.SetAlarm, background: newBackground(n.newKeeper(), n.log, r),
 	}
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
@@ -302,7 +311,9 @@ func (n *node) openLog(members []uint64) (err error) {
 	}); err != nil {
 		return err
 	}
-	n.log, err = n.dir.OpenLog(storage.LogOptions{Voters: members, Start: n.store.Last(), MemoryBytes: m.LogBytes})
+	n.log, err = n.dir.OpenLog(storage.LogOptions{
+		Voters: members, Start: n.store.Last(), MemoryBytes: m.LogBytes, PoolSegments: m.poolSegments(),
+	})
 	return err
 }
 

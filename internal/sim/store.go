@@ -62,12 +62,20 @@ func (s *server) openLog(members []uint64) (err error) {
 	return err
 }
 
-// keep makes checkpoints after a turn.
+// keep makes checkpoints, and the log's next segment, after a turn.
 func (s *server) keep() {
 	job, err := s.keeper.Step(s.machine.Needless())
 	if err != nil {
 		s.exit(err)
 		return
+	}
+	next, err := s.log.Prepare()
+	if err != nil {
+		s.exit(err)
+		return
+	}
+	if next != nil {
+		s.after(s.rng.between(0, 4*s.w.plan.fsyncUs), next.Run)
 	}
 	if job == nil {
 		return

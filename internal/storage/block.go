@@ -59,6 +59,16 @@ func finishBlock(b []byte, seed uint32, m blockMeta) {
 	le.PutUint32(b[4:], crc32.Update(seed, castagnoli, b[8:]))
 }
 
+// blockLength returns what the header at the start of raw says of the payload's length, if it is one of that
+// generation. Nothing is checked: the block may be torn.
+func blockLength(raw []byte, generation uint64) (n int, ok bool) {
+	le := binary.LittleEndian
+	if len(raw) < blockHeaderSize || le.Uint32(raw) != blockMagic || le.Uint64(raw[8:]) != generation {
+		return 0, false
+	}
+	return int(min(le.Uint32(raw[32:]), maxBlockBytes)), true
+}
+
 // decodeBlock reads the block at the start of raw; ok is false if none of that generation is there.
 // The payload is a part of raw.
 func decodeBlock(raw []byte, seed uint32, generation uint64) (m blockMeta, payload []byte, ok bool) {

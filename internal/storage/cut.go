@@ -1,12 +1,9 @@
 package storage
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.etcd.io/raft/v3/raftpb"
 
 	"raftbank/internal/invariant"
@@ -96,7 +93,9 @@ func (l *Log) Cut(index uint64) error {
 	invariant.Sometimes("storage: cut the log")
 	l.segments = slices.Clone(l.segments[k:])
 	l.old = nil
-	return syncDir(l.dir.fs, l.dir.path)
+	// The names are not made durable: what comes back after a crash is given up again. Only a file that is to be used
+	// again must not (see reuseSegment).
+	return nil
 }
 
 // giveUp removes a segment's file, or keeps it under a name that means nothing to a start.
@@ -106,7 +105,7 @@ func (l *Log) giveUp(generation uint64) error {
 	if err != nil {
 		return err
 	}
-	if info.Size() != l.segmentBytes || len(l.pool) == maxPool {
+	if info.Size() != l.segmentBytes || len(l.pool) >= l.poolSegments {
 		return l.dir.fs.Remove(name)
 	}
 	free := name + ".free" + tmpSuffix
@@ -115,34 +114,6 @@ func (l *Log) giveUp(generation uint64) error {
 	}
 	l.pool = append(l.pool, free)
 	return nil
-}
-
-// reuseSegment makes a new segment out of a file that was one. Its old blocks are of another generation, so they
-// never count.
-func (d *Dir) reuseSegment(old string, generation uint64, capacity int64) (*segment, error) {
-	name := d.file(segmentName(generation))
-	f, err := d.fs.OpenReadWrite(old, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", old, err)
-	}
-	body := binary.LittleEndian.AppendUint64(nil, generation)
-	body = binary.LittleEndian.AppendUint64(body, uint64(capacity))
-	head := make([]byte, segmentHeaderSize)
-	copy(head, appendHeader(nil, segmentMagic, d.id, body))
-	_, err = f.WriteAt(head, 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, fmt.Errorf("use segment %s again: %w", old, err)
-	}
-	if err := d.fs.Rename(old, name); err != nil {
-		return nil, fmt.Errorf("rename %s to %s: %w", old, name, err)
-	}
-	if err := syncDir(d.fs, d.path); err != nil {
-		return nil, err
-	}
-	return d.openSegment(generation, capacity)
 }
 
 // Reset lets the log begin anew behind an index: a checkpoint holds everything up to it, and the log ends before

@@ -13,20 +13,21 @@ import (
 
 // cutRun drives a log that is trimmed and cut, beside the list of all entries that it was ever given.
 type cutRun struct {
-	t       *testing.T
-	rng     *rand.Rand
-	fs      vfs.FS
-	dir     *Dir
-	log     *Log
-	hs      hardState
-	entries []*raftpb.Entry // all of them, from index 1
+	t         *testing.T
+	rng       *rand.Rand
+	fs        vfs.FS
+	dir       *Dir
+	log       *Log
+	hs        hardState
+	entries   []*raftpb.Entry // all of them, from index 1
+	preparing *Preparation
 	// saved is the checkpoint; the log holds everything after it.
 	saved Checkpoint
 }
 
 func (r *cutRun) open() {
 	r.t.Helper()
-	r.dir = mustDir(r.t, r.fs)
+	r.dir, r.preparing = mustDir(r.t, r.fs), nil
 	var err error
 	r.log, err = r.dir.OpenLog(LogOptions{SegmentBytes: 4096, Voters: []uint64{1, 2, 3}, Start: r.saved, MemoryBytes: 600})
 	must(r.t, err)
@@ -56,6 +57,11 @@ func (r *cutRun) step() {
 		must(r.t, r.log.Append(hard(r.hs.term, 1, r.hs.commit), nil, r.rng.IntN(2) == 0))
 	case k < 16:
 		must(r.t, r.log.Mark())
+		if p := prepare(r.t, r.log); p != nil {
+			r.preparing = p
+		} else if r.preparing != nil {
+			r.preparing.Run()
+		}
 	case k < 18:
 		r.log.Trim(r.hs.commit)
 	case r.hs.commit > r.saved.Index && k == 18:

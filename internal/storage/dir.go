@@ -34,6 +34,7 @@ type Dir struct {
 	logMade bool
 	members []uint64 // nil: the directory is empty
 	logOpen bool
+	pool    []string // files of segments that a log which was closed has left to be used again
 }
 
 // OpenDir opens the data directory at path for the server named by want, and locks it. A missing

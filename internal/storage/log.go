@@ -17,8 +17,8 @@ const DefaultSegmentBytes = 8 << 20
 // behind are served from the segments.
 const DefaultLogMemory = 32 << 20
 
-// maxPool is how many segments that were cut are kept to be used again.
-const maxPool = 2
+// DefaultPoolSegments is how many segments that were cut are kept to be used again, if LogOptions does not say.
+const DefaultPoolSegments = 2
 
 // maxKeptBuffer is the largest write buffer that is kept from one append to the next, in bytes.
 const maxKeptBuffer = 8 << 20
@@ -36,6 +36,9 @@ type LogOptions struct {
 	Start Checkpoint
 	// MemoryBytes is about how much of the entries' data Trim leaves in memory; 0 means DefaultLogMemory.
 	MemoryBytes int64
+	// PoolSegments is how many segments that were cut are kept to be used again; 0 means DefaultPoolSegments. With
+	// as many as one checkpoint cuts, no segment is filled anew.
+	PoolSegments int
 }
 
 // Validate says whether the options are in range.
@@ -56,9 +59,10 @@ type Log struct {
 
 	segment   *segment // where the next block goes
 	spare     bool     // the next generation lies ready, of the usual size
-	off       int64    // of the next block
-	syncedEnd int64    // everything below it in this segment, and all earlier segments, is synced
-	next      uint64   // number of the next block
+	preparing *Preparation
+	off       int64  // of the next block
+	syncedEnd int64  // everything below it in this segment, and all earlier segments, is synced
+	next      uint64 // number of the next block
 	lastKind  blockKind
 
 	hs hardState
@@ -75,6 +79,7 @@ type Log struct {
 	segments       []segmentContent // on disk, ascending; the last is the current one
 	old            *oldEntries
 	pool           []string // files of segments that were cut
+	poolSegments   int
 
 	written  Written
 	appended uint64 // bytes of blocks
@@ -117,7 +122,12 @@ func (d *Dir) OpenLog(o LogOptions) (*Log, error) {
 	l := &Log{
 		dir: d, segmentBytes: size, voters: slices.Clone(o.Voters), seed: d.id.seed(),
 		segment: seg, spare: s.spare >= size, off: s.end, syncedEnd: s.end, next: s.next, lastKind: s.lastKind,
-		hs: s.hs, memoryBytes: o.MemoryBytes,
+		hs: s.hs, memoryBytes: o.MemoryBytes, poolSegments: o.PoolSegments,
+		pool: d.pool,
+	}
+	d.pool = nil
+	if l.poolSegments == 0 {
+		l.poolSegments = DefaultPoolSegments
 	}
 	if l.memoryBytes == 0 {
 		l.memoryBytes = DefaultLogMemory
@@ -222,12 +232,8 @@ func (d *Dir) segmentsToOpen(size int64) ([]uint64, error) {
 		if d.logMade {
 			return nil, damagedFile(d.file(segmentName(1)), "is missing with all other segments of the raft log")
 		}
-		seg, err := d.createSegment(1, size)
-		if err != nil {
+		if err := d.createSegment(1, size); err != nil {
 			return nil, err
-		}
-		if err := seg.file.Close(); err != nil {
-			return nil, fmt.Errorf("close %s: %w", seg.name, err)
 		}
 		gens = []uint64{1}
 	}
@@ -323,27 +329,12 @@ func (l *Log) keep(entries []*raftpb.Entry) {
 
 // Mark writes and syncs a mark block if the last block is not one, or if a HardState waits to be
 // written. The node calls it when the log has been idle: from then on damage to the last
-// block that matters can be told from a torn tail. It also makes the next segment ready when this
-// one is more than half full.
+// block that matters can be told from a torn tail.
 func (l *Log) Mark() error {
 	if err := l.usable(); err != nil {
 		return err
 	}
-	if err := l.mark(); err != nil {
-		return err
-	}
-	if l.spare || l.off < l.segment.capacity/2 {
-		return nil
-	}
-	seg, err := l.newSegment(l.segment.generation+1, l.segmentBytes)
-	if err == nil {
-		err = seg.file.Close()
-	}
-	if err != nil {
-		return l.fail("prepare the next segment", err)
-	}
-	l.spare = true
-	return nil
+	return l.mark()
 }
 
 func (l *Log) mark() error {
@@ -370,18 +361,6 @@ type Written struct {
 // Written returns what the log has written since it was opened. Only the log's goroutine may call it.
 func (l *Log) Written() Written { return l.written }
 
-// newSegment makes a segment and counts it: it is filled and synced, then its directory.
-func (l *Log) newSegment(generation uint64, size int64) (*segment, error) {
-	l.written.Syncs += 2
-	if n := len(l.pool); n > 0 && size == l.segmentBytes {
-		name := l.pool[n-1]
-		l.pool = l.pool[:n-1]
-		return l.dir.reuseSegment(name, generation, size)
-	}
-	l.written.Bytes += uint64(size)
-	return l.dir.createSegment(generation, size)
-}
-
 // Close marks the end of a healthy log and closes its file. It does not close the Dir.
 func (l *Log) Close() error {
 	if l.closed {
@@ -392,6 +371,7 @@ func (l *Log) Close() error {
 		err = l.mark()
 	}
 	l.closed, l.dir.logOpen = true, false
+	l.abandonPreparation()
 	return errors.Join(err, l.segment.file.Close())
 }
 
@@ -475,17 +455,12 @@ func (l *Log) sync() error {
 // rollover seals the segment and goes on in the next one, with room for a block of that many bytes.
 // The next segment is durable before the seal that promises it.
 func (l *Log) rollover(space int64) error {
-	size := max(l.segmentBytes, segmentHeaderSize+space+blockAlign)
-	generation := l.segment.generation + 1
-	var next *segment
-	var err error
-	if l.spare && size == l.segmentBytes {
-		next, err = l.openSpare(generation)
-	} else {
-		next, err = l.newSegment(generation, size)
-	}
+	next, err := l.nextSegment(max(l.segmentBytes, segmentHeaderSize+space+blockAlign))
 	if err != nil {
-		return l.fail("open the next segment", err)
+		if l.failed == nil {
+			return l.fail("open the next segment", err)
+		}
+		return err
 	}
 	seal := appendPayload(make([]byte, blockHeaderSize), nil, nil)
 	if err := l.put(seal, blockSeal, true); err != nil {
@@ -497,7 +472,7 @@ func (l *Log) rollover(space int64) error {
 	l.segment, l.spare = next, false
 	l.off, l.syncedEnd = segmentHeaderSize, segmentHeaderSize
 	l.segments[len(l.segments)-1].known = true
-	l.segments = append(l.segments, segmentContent{generation: generation, known: true})
+	l.segments = append(l.segments, segmentContent{generation: next.generation, known: true})
 	return nil
 }
 

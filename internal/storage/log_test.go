@@ -110,18 +110,6 @@ func TestMarkOnlyOnce(t *testing.T) {
 	}
 }
 
-func TestMarkPreparesNextSegment(t *testing.T) {
-	l := mustLog(t, mustDir(t, vfs.NewMem()), 4096)
-	for i := uint64(1); i <= 4; i++ {
-		must(t, l.Append(nil, []*raftpb.Entry{ent(i, 1, "a")}, true))
-	}
-	must(t, l.Mark())
-	gens, err := l.dir.listSegments()
-	if err != nil || len(gens) != 2 || !l.spare {
-		t.Fatalf("segments %v, %v", gens, err)
-	}
-}
-
 func TestAppendPanicsOnImpossibleInput(t *testing.T) {
 	for name, call := range map[string]func(l *Log) error{
 		"gap":        func(l *Log) error { return l.Append(nil, []*raftpb.Entry{ent(3, 1, "")}, true) },

@@ -236,19 +236,30 @@ func (s *scanner) damage(name string, number uint64, off int64) error {
 		s.endName, s.next, s.end, number, off, name, restoreHint)}
 }
 
-// addRepair notes that the bytes from proven on were not yet shown to be synced, and that nothing may
-// remain behind end.
+// addRepair notes that the bytes from proven on were not yet shown to be synced, and that no block of the
+// segment may remain behind end. What a file that is used again holds of its former generation may: it never counts.
 //
 // They are written again and not only synced: after a failed fsync the kernel may hold pages that
 // read well, count as clean, and never reached the disk.
 func (s *scanner) addRepair(image int, raw []byte, proven, end int64) {
-	until := int64(len(bytes.TrimRight(raw[end:], "\x00"))) + end
+	until := tailEnd(raw, end, s.segments[len(s.segments)-1].generation)
 	data := bytes.Clone(raw[proven:until])
 	if !planted.On(planted.TailKept) {
 		clear(data[end-proven:])
 	}
 	invariant.Sometimes("storage: repaired the tail of a log")
 	s.repairs = append(s.repairs, repair{image: image, offset: proven, data: data})
+}
+
+// tailEnd returns where the last block of a generation ends, whole or torn, that begins behind end; else end.
+func tailEnd(raw []byte, end int64, generation uint64) int64 {
+	until := end
+	for off := end; off < int64(len(raw)); off += blockAlign {
+		if length, ok := blockLength(raw[off:], generation); ok {
+			until = max(until, min(off+blockSpace(length), int64(len(raw))))
+		}
+	}
+	return until
 }
 
 // withEntries returns log with entries in place of whatever stood at their indexes and behind. It

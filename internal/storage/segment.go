@@ -68,20 +68,16 @@ func (d *Dir) listSegments() ([]uint64, error) {
 
 // createSegment makes a zero-filled segment, durable under its final name. The zeros are written and
 // not only reserved: a later fdatasync then has no file system metadata to write.
-func (d *Dir) createSegment(generation uint64, capacity int64) (*segment, error) {
-	name := d.file(segmentName(generation))
-	tmp := name + tmpSuffix
+func (d *Dir) createSegment(generation uint64, capacity int64) error {
+	tmp := d.file(segmentName(generation)) + tmpSuffix
 	if err := fillSegment(d.fs, tmp, d.id, generation, capacity); err != nil {
-		return nil, fmt.Errorf("fill segment %s: %w", tmp, err)
+		return fmt.Errorf("fill segment %s: %w", tmp, err)
 	}
-	if err := d.fs.Rename(tmp, name); err != nil {
-		return nil, fmt.Errorf("rename %s to %s: %w", tmp, name, err)
-	}
-	if err := syncDir(d.fs, d.path); err != nil {
-		return nil, err
-	}
-	return d.openSegment(generation, capacity)
+	return d.nameSegment(tmp, generation)
 }
+
+// fillSyncBytes are synced at a time: the disk must not be kept busy for long while appends wait for it.
+const fillSyncBytes = 2 << 20
 
 func fillSegment(fsys vfs.FS, name string, id Identity, generation uint64, capacity int64) error {
 	f, err := fsys.Create(name, vfs.WriteCategoryUnspecified)
@@ -96,7 +92,9 @@ func fillSegment(fsys vfs.FS, name string, id Identity, generation uint64, capac
 		n := min(left, int64(len(chunk)))
 		_, err = f.Write(chunk[:n])
 		clear(chunk) // of the header, and of what Write did to it: vfs allows that
-		left -= n
+		if left -= n; err == nil && left > 0 && left%fillSyncBytes == 0 {
+			err = f.SyncData()
+		}
 	}
 	if err == nil {
 		err = f.Sync()

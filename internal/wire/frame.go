@@ -68,7 +68,9 @@ func ReadFrameMax(r *bufio.Reader, maxBytes int) (Message, error) {
 
 // ReadTrustedFrame is ReadFrame for connections whose other side has proven who it is: it allocates a whole frame on
 // the word of its length.
-func ReadTrustedFrame(r *bufio.Reader) (Message, error) { return readFrame(r, MaxFrameBytes, MaxFrameBytes) }
+func ReadTrustedFrame(r *bufio.Reader) (Message, error) {
+	return readFrame(r, MaxFrameBytes, MaxFrameBytes)
+}
 
 func readFrame(r *bufio.Reader, maxBytes, firstBytes int) (Message, error) {
 	var prefix [prefixBytes]byte
