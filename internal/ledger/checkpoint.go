@@ -250,7 +250,7 @@ func (s *State) restorePrepared(r *reader, rows uint64) {
 		copy(n.digest[:], r.take(digestSize))
 		n.epoch, n.position, n.slot = r.u32(), r.u64(), int32(r.u32())
 		n.debit = r.flag()
-		_, twice := s.prepared.byID[n.record.ID]
+		twice := s.prepared.at(n.record.ID) != 0
 		if n.slot < 0 || int(n.slot) >= len(s.accounts.slots) || n.position >= rows || twice {
 			r.fail("a transfer in P is impossible")
 		}

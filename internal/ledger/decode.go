@@ -119,7 +119,7 @@ func (s *State) replay(r *reader) {
 		return
 	}
 	vote := uint32(0)
-	if at, ok := s.prepared.byID[row.Record.ID]; ok {
+	if at := s.prepared.at(row.Record.ID); at != 0 {
 		vote = s.prepared.nodes[at].epoch
 	}
 	if !s.cutFits(row, vote) {
@@ -206,8 +206,8 @@ func (s *State) replayTransfer(row *Row) string {
 
 // replayFinish does what finishPrepared did.
 func (s *State) replayFinish(row *Row) string {
-	at, ok := s.prepared.byID[row.Record.ID]
-	if !ok {
+	at := s.prepared.at(row.Record.ID)
+	if at == 0 {
 		return "its transfer is not prepared"
 	}
 	n := &s.prepared.nodes[at]

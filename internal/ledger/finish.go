@@ -15,7 +15,7 @@ func (s *State) applyFinish(f *Finish) Result {
 	if s.genesis == nil || f.ID.IsZero() {
 		return Result{Code: ResultNoEffect}
 	}
-	if at, ok := s.prepared.byID[f.ID]; ok {
+	if at := s.prepared.at(f.ID); at != 0 {
 		return s.finishPrepared(at, f)
 	}
 	if row, ok := s.known(f.ID); ok {
@@ -69,7 +69,8 @@ func (s *State) finishPrepared(at ref, f *Finish) Result {
 // tombstone must not be able to undo a vote.
 func (s *State) decides(f *Finish, participants []shard.ID, ownEpoch uint32) (epoch uint32, ok bool) {
 	epoch = ownEpoch
-	voted := make([]bool, len(participants))
+	var two [2]bool // as mostly
+	voted := append(two[:0], make([]bool, len(participants))...)
 	committed, aborted := false, false
 	for _, fact := range f.Facts {
 		i, found := slices.BinarySearch(participants, fact.Shard)
@@ -108,7 +109,7 @@ func (s *State) applyPoison(p *Poison) Result {
 	}
 	if row, ok := s.known(p.ID); ok {
 		if planted.On(planted.PoisonObeyed) && row.State == Prepared {
-			return s.finishPrepared(s.prepared.byID[p.ID], s.plantedAbort(p))
+			return s.finishPrepared(s.prepared.at(p.ID), s.plantedAbort(p))
 		}
 		return s.answerDigest(row, &p.Digest)
 	}

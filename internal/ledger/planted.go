@@ -14,11 +14,11 @@ func (s *State) plantedAbort(p *Poison) *Finish {
 
 // plantedDropVote undoes the reservation of a transfer in P; false: it is not in P.
 func (s *State) plantedDropVote(id TransferID) bool {
-	at, ok := s.prepared.byID[id]
-	if ok {
+	at := s.prepared.at(id)
+	if at != 0 {
 		s.accounts.changed(s.release(at, false))
 	}
-	return ok
+	return at != 0
 }
 
 // plantedOpen reports whether a tombstone does not keep a PREPARE out.

@@ -30,24 +30,24 @@ type node struct {
 // preparedSet is every transfer in P, in vote order, as a whole and by account. Nodes lie in one
 // slice and are reused, so that a million of them are nothing to the garbage collector.
 type preparedSet struct {
-	byID  map[TransferID]ref
-	nodes []node // nodes[0] is unused
+	byID  IDTable // of refs
+	nodes []node  // nodes[0] is unused
 	free  []ref
 	all   list
 }
 
 func newPreparedSet() preparedSet {
-	return preparedSet{byID: map[TransferID]ref{}, nodes: make([]node, 1)}
+	return preparedSet{byID: NewIDTable(), nodes: make([]node, 1)}
 }
 
 // find returns the position of the vote of a transfer in P.
 func (p *preparedSet) find(id TransferID) (position uint64, ok bool) {
-	at, ok := p.byID[id]
-	if !ok {
-		return 0, false
-	}
-	return p.nodes[at].position, true
+	at := p.at(id)
+	return p.nodes[at].position, at != 0
 }
+
+// at returns the node of a transfer in P; 0: it is not there.
+func (p *preparedSet) at(id TransferID) ref { return ref(p.byID.Get(id)) }
 
 // add puts n at the end of the set and of its account's list.
 func (p *preparedSet) add(n node, held *list) {
@@ -59,9 +59,8 @@ func (p *preparedSet) add(n node, held *list) {
 		at = ref(len(p.nodes))
 		p.nodes = append(p.nodes, n)
 	}
-	_, twice := p.byID[n.record.ID]
-	invariant.Check(!twice, "a transfer is prepared twice")
-	p.byID[n.record.ID] = at
+	twice := p.byID.Put(n.record.ID, int32(at))
+	invariant.Check(twice == 0, "a transfer is prepared twice")
 	p.link(at, &p.all, allLinks)
 	p.link(at, held, heldLinks)
 }
@@ -70,7 +69,7 @@ func (p *preparedSet) add(n node, held *list) {
 func (p *preparedSet) remove(at ref, held *list) {
 	p.unlink(at, &p.all, allLinks)
 	p.unlink(at, held, heldLinks)
-	delete(p.byID, p.nodes[at].record.ID)
+	p.byID.Delete(p.nodes[at].record.ID)
 	p.free = append(p.free, at)
 }
 

@@ -62,25 +62,36 @@ func (s *State) Account(a shard.Account) (Account, bool) {
 }
 
 // Participants returns the shards that hold the record's accounts, sorted, by the map of GENESIS.
-// ok is false if no shard holds one of them, or before GENESIS; the shards then are those found.
+// ok is false if no shard holds one of them, or before GENESIS; the shards then are those found. The caller
+// must not change them: records of the same shards share one slice.
 func (s *State) Participants(r *Record) (ids []shard.ID, ok bool) {
 	if s.genesis == nil {
 		return nil, false
 	}
-	ids, ok = make([]shard.ID, 0, 2), true
-	for _, a := range [...]shard.Account{r.Debit, r.Credit} {
-		id, found := s.genesis.Map.Shard(a)
-		ok = ok && found
-		if found && !slices.Contains(ids, id) {
-			ids = append(ids, id)
+	debit, debitOK := s.genesis.Map.Shard(r.Debit)
+	credit, creditOK := s.genesis.Map.Shard(r.Credit)
+	if !debitOK || !creditOK {
+		if debitOK {
+			return []shard.ID{debit}, false
+		}
+		if creditOK {
+			return []shard.ID{credit}, false
+		}
+		return nil, false
+	}
+	pair := [2]shard.ID{min(debit, credit), max(debit, credit)}
+	if s.pairIDs == nil || s.pair != pair {
+		s.pair, s.pairIDs = pair, s.pairs[pair]
+		if s.pairIDs == nil {
+			s.pairIDs = slices.Compact([]shard.ID{pair[0], pair[1]})
+			s.pairs[pair] = s.pairIDs
 		}
 	}
-	slices.Sort(ids)
-	return ids, ok
+	return s.pairIDs, true
 }
 
 // PreparedCount returns how many transfers are in P.
-func (s *State) PreparedCount() int { return len(s.prepared.byID) }
+func (s *State) PreparedCount() int { return s.prepared.byID.Len() }
 
 // Prepared returns the transfers in P in vote order.
 func (s *State) Prepared() []TransferID { return s.prepared.ids(s.prepared.all, allLinks) }

@@ -21,6 +21,11 @@ type State struct {
 	chain    chain
 	audit    audit
 
+	// pairs are the participant sets that Participants has returned, pair is the last one.
+	pairs   map[[2]shard.ID][]shard.ID
+	pair    [2]shard.ID
+	pairIDs []shard.ID
+
 	// item is the position in the entry that is being applied.
 	item uint32
 	// row is where known reads to, and where rows are built: State allocates none per transfer.
@@ -35,7 +40,7 @@ func New(id shard.ID) *State {
 
 // NewOn is New with the given, empty, history and index.
 func NewOn(id shard.ID, h History, x Index) *State {
-	return &State{shard: id, prepared: newPreparedSet(), history: h, ids: x}
+	return &State{shard: id, prepared: newPreparedSet(), history: h, ids: x, pairs: map[[2]shard.ID][]shard.ID{}}
 }
 
 // Apply applies the entry at a raft index and returns one result per item, in order of commands
@@ -137,6 +142,11 @@ func (s *State) warm(records []Record, i int) {
 		x.Warm(next)
 	}
 	s.accounts.warm(next)
+	if s.prepared.byID.Len() > 0 {
+		for i := range next {
+			s.accounts.warmed += uint64(s.prepared.byID.warm(&next[i].ID))
+		}
+	}
 }
 
 // answer appends the result of the current item and goes on to the next.

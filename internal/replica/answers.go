@@ -19,9 +19,10 @@ type answers struct {
 
 // answer is a reply in the making.
 type answer struct {
-	replies []*wire.Reply
-	groups  []voteGroup
-	audit   bool // about an audit's course alone: never withheld
+	replies  []*wire.Reply
+	groups   []voteGroup
+	expected int  // results
+	audit    bool // about an audit's course alone: never withheld
 }
 
 // voteGroup are votes that share a participant set and hence a MAC.
@@ -78,8 +79,18 @@ func (a *answers) status(c call, s wire.Status, text string) {
 	ans.replies = append(ans.replies, &wire.Reply{Request: c.request, Status: s, Text: text})
 }
 
+// expect says that n results come, so that they and their votes need not be moved to grow.
+func (a *answers) expect(c call, n int) {
+	if n > 1 {
+		a.get(c).expected += n
+	}
+}
+
 func (a *answers) result(c call, item uint32, res *ledger.Result) {
 	r := a.ok(c)
+	if r.Results == nil {
+		r.Results = make([]wire.Result, 0, max(1, a.get(c).expected))
+	}
 	r.Results = append(r.Results, wireResult(item, res))
 }
 
@@ -130,7 +141,12 @@ func (a *answers) vote(c call, parts []shard.ID, v txn.Vote) {
 			return
 		}
 	}
-	ans.groups = append(ans.groups, voteGroup{parts: parts, votes: []txn.Vote{v}})
+	// Most requests name one set, so the first one gets all the room.
+	room := 1
+	if len(ans.groups) == 0 {
+		room = max(1, ans.expected)
+	}
+	ans.groups = append(ans.groups, voteGroup{parts: parts, votes: append(make([]txn.Vote, 0, room), v)})
 }
 
 func (a *answers) close(conn uint64) { a.closed[conn] = true }

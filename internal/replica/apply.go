@@ -76,7 +76,7 @@ func (r *Replica) follow(index uint64, c *ledger.Command, results []ledger.Resul
 	case ledger.CmdPrepare:
 		for i := range results {
 			if r.lead.part != nil && results[i].Code == ledger.ResultState && results[i].State == ledger.Prepared {
-				r.lead.part.Voted(c.Records[i].ID)
+				r.lead.part.VotedOn(&c.Records[i], &c.Digests[i])
 			}
 			if r.options.Debug {
 				r.event(LevelDebug, "vote", "txn", c.Records[i].ID.String(),
@@ -132,6 +132,7 @@ func (r *Replica) deliver(c *ledger.Command, results []ledger.Result, waiters []
 		case c.Kind == ledger.CmdTransfer:
 			r.deliverTransfers(c.Records[at:at+n], results[at:at+n], w)
 		default:
+			r.answers.expect(w.call, n)
 			for i := range n {
 				r.deliverItem(c, at+i, &results[at+i], w.at(i))
 			}

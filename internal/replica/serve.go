@@ -122,16 +122,9 @@ func (r *Replica) busy(c call, why string) {
 }
 
 // participants returns the shards of the record's accounts, sorted; accounts that no shard holds
-// have none.
+// have none. The caller must not change them.
 func (r *Replica) participants(rec *ledger.Record) []shard.ID {
-	var parts []shard.ID
-	if s, ok := r.smap.Shard(rec.Debit); ok {
-		parts = append(parts, s)
-	}
-	if s, ok := r.smap.Shard(rec.Credit); ok && !slices.Contains(parts, s) {
-		parts = append(parts, s)
-	}
-	slices.Sort(parts)
+	parts, _ := r.state.Participants(rec)
 	return parts
 }
 
@@ -149,13 +142,12 @@ func (r *Replica) route(rec *ledger.Record, cross bool) (route, ledger.Reason) {
 	if reason := ledger.CheckRecord(rec); reason != ledger.ReasonNone {
 		return routeBad, reason
 	}
-	_, debitOK := r.smap.Shard(rec.Debit)
-	_, creditOK := r.smap.Shard(rec.Credit)
+	debit, debitOK := r.smap.Shard(rec.Debit)
+	credit, creditOK := r.smap.Shard(rec.Credit)
 	if !debitOK || !creditOK {
 		return routeNoAccount, ledger.ReasonNoAccount
 	}
-	parts := r.participants(rec)
-	if !slices.Contains(parts, r.options.Shard) || (len(parts) > 1) != cross {
+	if own := r.options.Shard; debit != own && credit != own || (debit != credit) != cross {
 		return routeElsewhere, ledger.ReasonNone
 	}
 	return routeHere, ledger.ReasonNone
@@ -240,7 +232,9 @@ func (r *Replica) prepares(c call, m *wire.PrepareRequest) {
 		}
 	}
 	r.counters.prepares += uint64(len(m.Records))
-	var cmd ledger.Command
+	cmd := ledger.Command{
+		Records: make([]ledger.Record, 0, len(m.Records)), Digests: make([]ledger.Digest, 0, len(m.Records)),
+	}
 	var ws []waiter
 	for i := range m.Records {
 		rec := &m.Records[i]
@@ -262,7 +256,11 @@ func (r *Replica) prepares(c call, m *wire.PrepareRequest) {
 		}
 		cmd.Records = append(cmd.Records, *rec)
 		cmd.Digests = append(cmd.Digests, m.Digests[i])
-		ws = append(ws, w)
+		if n := len(ws); n > 0 && ws[n-1].item+ws[n-1].count == w.item {
+			ws[n-1].count++
+		} else {
+			ws = append(ws, w)
+		}
 	}
 	if len(ws) > 0 {
 		cmd.Kind = ledger.CmdPrepare

@@ -89,7 +89,7 @@ func (r *KeyRing) Verify(b *Block) error {
 }
 
 func (b *Block) mac(k *Key) [32]byte {
-	buf := make([]byte, 0, len(blockContext)+len(b.Bank)+12+len(b.Votes)*voteSize)
+	buf := make([]byte, 0, len(blockContext)+len(b.Bank)+12+len(b.Votes)*VoteSize)
 	buf = append(buf, blockContext...)
 	buf = append(buf, b.Bank[:]...)
 	buf = binary.LittleEndian.AppendUint32(buf, uint32(b.Shard))
@@ -105,8 +105,8 @@ func (b *Block) mac(k *Key) [32]byte {
 	return out
 }
 
-// voteSize is the size in bytes of an encoded Vote.
-const voteSize = 16 + 32 + 1 + 1 + 4
+// VoteSize is the size in bytes of an encoded Vote.
+const VoteSize = 16 + 32 + 1 + 1 + 4
 
 // AppendVote appends the fixed encoding of v, which is also what the MAC covers.
 func AppendVote(b []byte, v *Vote) []byte {
@@ -118,12 +118,12 @@ func AppendVote(b []byte, v *Vote) []byte {
 
 // DecodeVote reads what AppendVote wrote and returns the rest; ok is false if b is too short.
 func DecodeVote(b []byte) (v Vote, rest []byte, ok bool) {
-	if len(b) < voteSize {
+	if len(b) < VoteSize {
 		return Vote{}, nil, false
 	}
 	copy(v.ID[:], b)
 	copy(v.Digest[:], b[16:])
 	v.Fact, v.Reason = ledger.Fact(b[48]), ledger.Reason(b[49])
 	v.Epoch = binary.LittleEndian.Uint32(b[50:])
-	return v, b[voteSize:], true
+	return v, b[VoteSize:], true
 }

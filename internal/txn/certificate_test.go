@@ -72,7 +72,7 @@ func FuzzDecodeVote(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		v, rest, ok := DecodeVote(in)
 		if !ok {
-			if len(in) >= voteSize {
+			if len(in) >= VoteSize {
 				t.Fatalf("%d bytes refused", len(in))
 			}
 			return

@@ -63,7 +63,7 @@ type Participant struct {
 	timing Timing
 
 	now     uint64
-	pending map[ledger.TransferID]*pending
+	pending pendingSet
 	// due holds every pending id once, by the tick of its next inquiry: a queue, since the wait is always the
 	// same. Finished ones are dropped when their turn comes.
 	due []due
@@ -80,6 +80,7 @@ type Participant struct {
 	asks     []Ask
 	growing  map[askKind]int // position in asks of the inquiry that still grows
 	finishes []ledger.Finish
+	kept     []ledger.ShardFact // of finishes, where the next ones go
 	settled  []Settled
 	suspects []Suspect
 	// Ignored counts votes that changed nothing: forged, from a bystander, or about other content.
@@ -93,17 +94,6 @@ type Participant struct {
 type Suspect struct {
 	ID     ledger.TransferID
 	Digest ledger.Digest
-}
-
-// pending is one prepared transfer.
-type pending struct {
-	inquiry  Inquiry
-	since    uint64 // tick at which this leader learnt of it
-	askedAt  uint64 // tick of the last inquiry; 0: never
-	facts    []ledger.ShardFact
-	reason   ledger.Reason
-	proposed bool // a FINISH is on its way through the log
-	settlers []*settlement
 }
 
 // due is a transfer that waits for its inquiry.
@@ -140,7 +130,7 @@ type ParticipantOptions struct {
 func NewParticipant(o ParticipantOptions) *Participant {
 	p := &Participant{
 		self: o.Shard, keys: o.Keys, state: o.State, timing: o.Timing,
-		pending: map[ledger.TransferID]*pending{},
+		pending: newPendingSet(),
 		asked:   map[uint64]*asked{},
 		open:    map[uint64]*settlement{},
 		growing: map[askKind]int{},
@@ -156,34 +146,39 @@ func NewParticipant(o ParticipantOptions) *Participant {
 	return p
 }
 
-// Voted tells that id has just entered P.
+// Voted tells that id has entered P, maybe long ago.
 func (p *Participant) Voted(id ledger.TransferID) {
-	if _, known := p.pending[id]; known {
-		return
-	}
 	o, ok := p.state.Lookup(id)
 	if !ok || o.State != ledger.Prepared {
 		return
 	}
-	parts, ok := p.state.Participants(&o.Record)
+	p.VotedOn(&o.Record, &o.Digest)
+}
+
+// VotedOn tells that a transfer, which is in P, has entered it.
+func (p *Participant) VotedOn(r *ledger.Record, digest *ledger.Digest) {
+	if p.pending.get(r.ID) != nil {
+		return
+	}
+	parts, ok := p.state.Participants(r)
 	if !ok {
 		panic("txn: prepared transfer without participants")
 	}
-	p.pending[id] = &pending{
-		inquiry: Inquiry{ID: id, Digest: o.Digest, Participants: parts},
-		since:   p.now,
-	}
-	p.due = append(p.due, due{id: id, tick: p.now + p.timing.InquireTicks})
+	t := p.pending.add(r.ID)
+	t.inquiry = Inquiry{ID: r.ID, Digest: *digest, Participants: parts}
+	t.since = p.now
+	p.due = append(p.due, due{id: r.ID, tick: p.now + p.timing.InquireTicks})
 }
 
 // Finished tells that id has left P.
 func (p *Participant) Finished(id ledger.TransferID) {
-	t, ok := p.pending[id]
-	if !ok {
+	t := p.pending.get(id)
+	if t == nil {
 		return
 	}
-	delete(p.pending, id)
-	for _, s := range t.settlers {
+	settlers := t.settlers
+	p.pending.remove(id)
+	for _, s := range settlers {
 		p.release(s)
 	}
 }
@@ -198,8 +193,8 @@ func (p *Participant) release(s *settlement) {
 
 // Age returns for how many ticks this leader has known a prepared transfer.
 func (p *Participant) Age(id ledger.TransferID) (ticks uint64, ok bool) {
-	t, ok := p.pending[id]
-	if !ok {
+	t := p.pending.get(id)
+	if t == nil {
 		return 0, false
 	}
 	return p.now - t.since, true
@@ -228,7 +223,7 @@ func (p *Participant) Facts(blocks []Block) {
 func (p *Participant) concerns(b *Block) bool {
 	for i := range b.Votes {
 		v := &b.Votes[i]
-		if t, ok := p.pending[v.ID]; ok {
+		if t := p.pending.get(v.ID); t != nil {
 			if !t.proposed {
 				return true
 			}
@@ -254,7 +249,7 @@ func (p *Participant) ownYes(blocks []Block) map[Suspect]bool {
 			if v.Fact != ledger.FactYes && v.Fact != ledger.FactCommitted {
 				continue
 			}
-			if _, known := p.state.Lookup(v.ID); known {
+			if p.knows(v.ID) {
 				continue
 			}
 			if own == nil {
@@ -266,9 +261,18 @@ func (p *Participant) ownYes(blocks []Block) map[Suspect]bool {
 	return own
 }
 
+// knows reports whether the applied state holds a vote or an outcome for an id.
+func (p *Participant) knows(id ledger.TransferID) bool {
+	if p.pending.get(id) != nil {
+		return true
+	}
+	_, known := p.state.Lookup(id)
+	return known
+}
+
 func (p *Participant) forgotten(b *Block) bool {
 	for i := range b.Votes {
-		if _, known := p.state.Lookup(b.Votes[i].ID); !known {
+		if !p.knows(b.Votes[i].ID) {
 			return true
 		}
 	}
@@ -276,8 +280,8 @@ func (p *Participant) forgotten(b *Block) bool {
 }
 
 func (p *Participant) fact(from shard.ID, v *Vote, own map[Suspect]bool) {
-	t, ok := p.pending[v.ID]
-	if !ok {
+	t := p.pending.get(v.ID)
+	if t == nil {
 		p.strayFact(from, v, own)
 		return
 	}
@@ -366,13 +370,13 @@ func (p *Participant) propose(t *pending, commit bool) {
 	}
 	p.finishes = append(p.finishes, ledger.Finish{
 		ID: t.inquiry.ID, Digest: t.inquiry.Digest, Commit: commit, Reason: t.reason,
-		Facts: slices.Clone(t.facts),
+		Facts: p.keepFacts(t.facts),
 	})
 }
 
 // Withdrawn tells that a proposed FINISH was not taken by raft: it is proposed again at the next tick.
 func (p *Participant) Withdrawn(id ledger.TransferID) {
-	if t, ok := p.pending[id]; ok {
+	if t := p.pending.get(id); t != nil {
 		t.proposed = false
 		p.again = append(p.again, id)
 	}
@@ -391,8 +395,8 @@ func (p *Participant) Tick() {
 			p.again = append(p.again, again[i:]...)
 			return
 		}
-		t, ok := p.pending[id]
-		if !ok {
+		t := p.pending.get(id)
+		if t == nil {
 			continue
 		}
 		p.decide(t)
@@ -402,8 +406,8 @@ func (p *Participant) Tick() {
 		}
 	}
 	for ; len(p.due) > 0 && p.due[0].tick <= p.now && budget > 0; p.due = p.due[1:] {
-		t, ok := p.pending[p.due[0].id]
-		if !ok {
+		t := p.pending.get(p.due[0].id)
+		if t == nil {
 			continue
 		}
 		p.decide(t)
@@ -495,7 +499,7 @@ func (p *Participant) HasEffects() bool {
 		return true
 	}
 	for _, id := range p.settling {
-		if t, ok := p.pending[id]; ok && len(t.settlers) > 0 && !t.proposed && t.askedAt == 0 {
+		if t := p.pending.get(id); t != nil && len(t.settlers) > 0 && !t.proposed && t.askedAt == 0 {
 			return true
 		}
 	}

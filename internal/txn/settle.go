@@ -31,8 +31,8 @@ func (p *Participant) Settle(ids []ledger.TransferID) (token uint64) {
 	p.nextToken++
 	s := &settlement{token: p.nextToken, minSeq: p.nextSeq, ids: ids}
 	for _, id := range ids {
-		t, ok := p.pending[id]
-		if !ok {
+		t := p.pending.get(id)
+		if t == nil {
 			continue
 		}
 		s.remaining++
@@ -59,7 +59,7 @@ func (p *Participant) Forget(token uint64) {
 	}
 	delete(p.open, token)
 	for _, id := range s.ids {
-		if t, ok := p.pending[id]; ok {
+		if t := p.pending.get(id); t != nil {
 			t.settlers = slices.DeleteFunc(t.settlers, func(o *settlement) bool { return o == s })
 		}
 	}
@@ -67,8 +67,8 @@ func (p *Participant) Forget(token uint64) {
 
 // Undecided takes a linearizable NONE of another shard for items of inquiry seq.
 func (p *Participant) Undecided(seq uint64, id ledger.TransferID) {
-	t, ok := p.pending[id]
-	if !ok {
+	t := p.pending.get(id)
+	if t == nil {
 		return
 	}
 	told := 0
@@ -102,7 +102,7 @@ func (p *Participant) Reask(seq uint64) {
 	}
 	delete(p.asked, seq)
 	for _, id := range a.ids {
-		if t, ok := p.pending[id]; ok {
+		if t := p.pending.get(id); t != nil {
 			t.askedAt = 0
 			p.again = append(p.again, id)
 		}
@@ -113,8 +113,8 @@ func (p *Participant) Reask(seq uint64) {
 func (p *Participant) askSettling() {
 	kept := p.settling[:0]
 	for _, id := range p.settling {
-		t, ok := p.pending[id]
-		if !ok || len(t.settlers) == 0 {
+		t := p.pending.get(id)
+		if t == nil || len(t.settlers) == 0 {
 			continue
 		}
 		kept = append(kept, id)

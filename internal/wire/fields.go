@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"raftbank/internal/ledger"
 	"raftbank/internal/shard"
@@ -67,6 +68,7 @@ func appendBlocks(b []byte, blocks []txn.Block) []byte {
 		b = appendU32(b, uint32(k.KeyID))
 		b = append(b, k.MAC[:]...)
 		b = appendU32(b, uint32(len(k.Votes)))
+		b = slices.Grow(b, len(k.Votes)*txn.VoteSize)
 		for j := range k.Votes {
 			b = txn.AppendVote(b, &k.Votes[j])
 		}

@@ -1,0 +1,81 @@
+package txn
+
+import (
+	"raftbank/internal/invariant"
+	"raftbank/internal/ledger"
+)
+
+// pending is one prepared transfer.
+type pending struct {
+	inquiry  Inquiry
+	since    uint64 // tick at which this leader learnt of it
+	askedAt  uint64 // tick of the last inquiry; 0: never
+	facts    []ledger.ShardFact
+	first    [1]ledger.ShardFact // room for facts: mostly there is one other shard
+	reason   ledger.Reason
+	proposed bool // a FINISH is on its way through the log
+	settlers []*settlement
+}
+
+// pendingChunk is how many transfers are allocated together.
+const pendingChunk = 256
+
+// pendingSet is the prepared transfers by id. They lie in chunks, do not move, and are used again, so that a
+// million of them are little to the garbage collector.
+type pendingSet struct {
+	byID   ledger.IDTable // numbers of chunks, 1 and up
+	chunks [][]pending
+	free   []int32
+}
+
+func newPendingSet() pendingSet { return pendingSet{byID: ledger.NewIDTable()} }
+
+// get returns a transfer, nil if it is not there. It is good until the transfer is removed.
+func (s *pendingSet) get(id ledger.TransferID) *pending {
+	n := s.byID.Get(id)
+	if n == 0 {
+		return nil
+	}
+	return s.at(n)
+}
+
+func (s *pendingSet) at(n int32) *pending { return &s.chunks[(n-1)/pendingChunk][(n-1)%pendingChunk] }
+
+// add returns a new transfer for an id that is not there.
+func (s *pendingSet) add(id ledger.TransferID) *pending {
+	if len(s.free) == 0 {
+		first := int32(len(s.chunks)*pendingChunk) + 1
+		s.chunks = append(s.chunks, make([]pending, pendingChunk))
+		for n := first + pendingChunk - 1; n >= first; n-- {
+			s.free = append(s.free, n)
+		}
+	}
+	last := len(s.free) - 1
+	n := s.free[last]
+	s.free = s.free[:last]
+	before := s.byID.Put(id, n)
+	invariant.Check(before == 0, "a participant learns of a transfer once")
+	t := s.at(n)
+	t.facts = t.first[:0]
+	return t
+}
+
+// remove forgets a transfer that is there.
+func (s *pendingSet) remove(id ledger.TransferID) {
+	n := s.byID.Delete(id)
+	*s.at(n) = pending{}
+	s.free = append(s.free, n)
+}
+
+// factsChunk is how many facts of proposed FINISHes are allocated together.
+const factsChunk = 1024
+
+// keepFacts returns a copy of facts that nobody changes.
+func (p *Participant) keepFacts(facts []ledger.ShardFact) []ledger.ShardFact {
+	if cap(p.kept)-len(p.kept) < len(facts) {
+		p.kept = make([]ledger.ShardFact, 0, max(factsChunk, len(facts)))
+	}
+	from := len(p.kept)
+	p.kept = append(p.kept, facts...)
+	return p.kept[from:len(p.kept):len(p.kept)]
+}
