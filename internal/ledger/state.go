@@ -109,6 +109,7 @@ func (s *State) applyCommand(c *Command, results []Result) []Result {
 		}
 	case CmdFinish:
 		for i := range c.Finishes {
+			s.warmFinishes(c.Finishes, i)
 			results = s.answer(results, s.applyFinish(&c.Finishes[i]))
 		}
 	case CmdPoison:
@@ -145,6 +146,23 @@ func (s *State) warm(records []Record, i int) {
 	if s.prepared.byID.Len() > 0 {
 		for i := range next {
 			s.accounts.warmed += uint64(s.prepared.byID.warm(&next[i].ID))
+		}
+	}
+}
+
+// warmFinishes is warm for transfers that mostly are in P.
+func (s *State) warmFinishes(finishes []Finish, i int) {
+	if i%warmAhead != 0 {
+		return
+	}
+	next := finishes[i:min(i+warmAhead, len(finishes))]
+	for i := range next {
+		s.accounts.warmed += uint64(s.prepared.byID.warm(&next[i].ID))
+	}
+	for i := range next {
+		if at := s.prepared.at(next[i].ID); at != 0 {
+			n := &s.prepared.nodes[at]
+			s.accounts.warmed += n.position + s.accounts.slots[n.slot].last
 		}
 	}
 }
