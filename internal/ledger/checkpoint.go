@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"raftbank/internal/invariant"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 )
 
@@ -28,7 +29,7 @@ func (x *accounts) touch(i int) {
 	if x.pages[p] == pageDirty {
 		return
 	}
-	if x.pages[p] == pageFrozen {
+	if x.pages[p] == pageFrozen && !planted.On(planted.PageSkipped) {
 		x.frozen.save(p)
 	}
 	x.pages[p] = pageDirty

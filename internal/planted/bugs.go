@@ -60,6 +60,13 @@ const (
 	EntriesUnsynced
 	DamageCut
 	TailKept
+	HistoryUnsynced
+	HistoryKept
+	CheckpointTorn
+	CheckpointUnflushed
+	PageSkipped
+	FutureBelieved
+	IdsMissing
 	RepairNotWritten
 	BlockUnchecked
 	FrameUnchecked
@@ -69,6 +76,7 @@ const (
 	StatusOnly
 	AnyTombstone
 	LoneTombstone
+	SomeAnswers
 	TombstoneTwice
 	AuditNotHeld
 	AuditReadsNotHeld
@@ -146,7 +154,7 @@ func All() []Info {
 		{ReadAtEnd, "read-at-end", "a strong read shows the account as it is when the settlement is over, not as of its read point", "read.pml BUG_CURRENT", "linear"},
 		{ReadPerTransfer, "read-per-transfer", "a strong read shows what it found undecided if that is posted by now", "read.pml BUG_LATER", "linear"},
 		{ReadFromInquiry, "read-from-inquiry", "a strong read decides each pending transfer from the inquiry, and awaits no FINISH", "read.pml BUG_FIRSTRULE", "linear"},
-		{ReadAsksAlone, "read-asks-alone", "an inquiry's NONE counts for one of the reads that wait for it", "read.pml BUG_OWNASK", "linear"},
+		{ReadAsksAlone, "read-asks-alone", "an inquiry's NONE counts only for the newest of the reads that wait for it", "read.pml BUG_OWNASK", "linear"},
 		{EarlyNone, "early-none", "a NONE counts for a read that began after it was asked for", "read.pml BUG_EARLYASK, audit_total.pml BUG_EARLYNONE", "reads"},
 		{StaleNone, "stale-none", "NONE of a replica that does not lead is believed", "read.pml BUG_STALE", "reads"},
 		{EmptiedAccepted, "emptied-accepted", "raft ids bear no incarnation, so that a server with an emptied directory is let in", "", "identity"},
@@ -154,7 +162,14 @@ func All() []Info {
 		{VoteUnsynced, "vote-unsynced", "a raft vote is written and not synced", "", "recovery"},
 		{EntriesUnsynced, "entries-unsynced", "log entries, the votes on transfers, are written and not synced", "", "recovery"},
 		{DamageCut, "damage-cut", "damage in the middle of the log is cut off like a torn tail", "", "recovery"},
-		{TailKept, "tail-kept", "a torn tail is not cut", "", "stop"},
+		{TailKept, "tail-kept", "a torn tail is not cut: the log goes on behind it", "", "stop"},
+		{HistoryUnsynced, "history-unsynced", "a checkpoint is written before the history that it counts on is synced", "", "stop"},
+		{HistoryKept, "history-kept", "at a start the history keeps what lies behind the checkpoint's end", "", "stop"},
+		{CheckpointTorn, "checkpoint-torn", "a checkpoint's applied index is written before its accounts, in a batch of its own", "", "stop"},
+		{CheckpointUnflushed, "checkpoint-unflushed", "the log is cut before the checkpoint is flushed", "", "recovery"},
+		{PageSkipped, "page-skipped", "an account changes before the checkpoint under way has saved it", "", "stop"},
+		{FutureBelieved, "future-believed", "ids in the table are believed whose rows are not there yet", "", "panic"},
+		{IdsMissing, "ids-missing", "a checkpoint counts ids as written that are in memory only", "", "once"},
 		{RepairNotWritten, "repair-not-written", "what recovery read is synced and not written again", "", "recovery"},
 		{BlockUnchecked, "block-unchecked", "the checksum of a log block is not checked", "", "log"},
 		{FrameUnchecked, "frame-unchecked", "the checksum of a frame is not checked", "", "frames"},
@@ -163,8 +178,9 @@ func All() []Info {
 		{SomeShards, "some-shards", "cancel reports an abort when the first shard has its wildcard", "cancel.pml BUG_SOMESHARDS", "failure"},
 		{StatusOnly, "status-only", "cancel reports an abort of what no shard knows, and writes no tombstone", "cancel.pml BUG_STATUSONLY", "failure"},
 		{AnyTombstone, "any-tombstone", "cancel takes one shard's tombstone of one content for an abort of all", "cancel.pml BUG_ANYTOMB", "failure"},
-		{LoneTombstone, "lone-tombstone", "resolve believes a lone tombstone, which may be a bystander's", "commit.pml BUG_BYSTANDERC", "failure"},
-		{TombstoneTwice, "tombstone-twice", "a copy of an answer to CANCEL counts as another shard's tombstone", "", "failure"},
+		{LoneTombstone, "lone-tombstone", "resolve believes a lone tombstone, which may be a bystander's", "commit.pml BUG_BYSTANDERC, cancel.pml RESOLVE BUG_ANYTOMB", "failure"},
+		{SomeAnswers, "some-answers", "resolve says what those shards show that have answered, and does not wait for the others", "cancel.pml RESOLVE BUG_SOMESHARDS", "agreement"},
+		{TombstoneTwice, "tombstone-twice", "tombstones are counted by answers and not by shards: one that STATUS has shown, and a copy of an answer, count again", "", "failure"},
 		{AuditNotHeld, "audit-not-held", "a shard withholds nothing during an audit", "audit.pml BUG_NOHOLD, audit_total.pml BUG_NOHOLD", "snapshot"},
 		{AuditReadsNotHeld, "audit-reads-not-held", "reads are not withheld during an audit", "audit.pml BUG_READLEAK", "snapshot"},
 		{AuditInquiriesNotHeld, "audit-inquiries-not-held", "answers to other shards' inquiries are not withheld", "audit.pml BUG_INQLEAK", "snapshot"},

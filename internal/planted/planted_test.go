@@ -90,6 +90,20 @@ func TestEveryFaultyModelIsPlanted(t *testing.T) {
 			}
 		}
 	}
+	// A variant that is searched in two kinds of configuration, with and without RESOLVE, is two bugs.
+	cases, err := os.ReadFile("../../models/run.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resolving := regexp.MustCompile(`(?m)^\w+ fail (\w+\.pml) .*-DRESOLVE.*-D(BUG_[A-Z]+)`).FindAllStringSubmatch(string(cases), -1)
+	if len(resolving) == 0 {
+		t.Error("models/run.sh has no faulty variant with RESOLVE")
+	}
+	for _, m := range resolving {
+		if want := m[1] + " RESOLVE " + m[2]; !slices.Contains(planted, want) {
+			t.Errorf("%s is not planted", want)
+		}
+	}
 	if !slices.Contains(planted, "refuse_debit.pml") {
 		t.Error("refuse_debit.pml without -DFIXED is not planted")
 	}

@@ -75,6 +75,9 @@ func (r *Replica) readSettled(s *settlingRead, undecided []ledger.TransferID) {
 	}
 	for _, id := range s.pending {
 		o, ok := r.state.Lookup(id)
+		if out[id] && o.State == ledger.Committed {
+			invariant.Sometimes("replica: a strong read left out what was undecided and is posted by now")
+		}
 		if out[id] && !(planted.On(planted.ReadPerTransfer) && o.State == ledger.Committed) {
 			continue
 		}

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
 	"raftbank/internal/planted"
 	"raftbank/internal/shard"
@@ -83,6 +84,9 @@ func (e *Engine) onAnswers(r *request, reply *wire.Reply) {
 			e.onStatus(it, res)
 		case itemCancel:
 			// Copies of one question count once: tombstones are counted by shard.
+			if it.closed {
+				invariant.Sometimes("session: a shard answered a CANCEL twice")
+			}
 			if !it.closed || planted.On(planted.TombstoneTwice) {
 				it.closed = true
 				e.onCancelled(it, res)

@@ -82,7 +82,10 @@ func (e *Engine) onStatus(it *item, res *wire.Result) {
 // impatient goes on without the shards that are silent, if another one knows the transfer.
 func (e *Engine) impatient(o *op) {
 	s := o.settle
-	if s == nil || s.coords != nil || s.wildcard || len(s.contents()) == 0 {
+	if s != nil && !s.cancel && planted.On(planted.SomeAnswers) {
+		e.plantedSomeAnswers(o)
+	}
+	if s == nil || o.over || s.coords != nil || s.wildcard || len(s.contents()) == 0 {
 		return
 	}
 	e.settle(o)
@@ -186,6 +189,9 @@ func (e *Engine) settleUnseen(o *op) {
 		// participant at all: a stranger may have had it written at a bystander. So a tombstone, or a
 		// cancel that stopped half-way, is completed on every shard by whoever finds it.
 		s.wildcard, s.tombs = true, 0
+		if planted.On(planted.TombstoneTwice) {
+			s.tombs = tombs
+		}
 		for _, sh := range e.shards {
 			e.enqueue(&item{op: o, kind: itemCancel, shard: sh})
 		}
@@ -262,4 +268,24 @@ func (e *Engine) settlementTimeout(o *op) {
 	res := Result{Decision: txn.DecidedUnknown, Record: ledger.Record{ID: s.id}}
 	res.Shard, res.Detail = e.blame(o)
 	e.complete(o, res)
+}
+
+// plantedSomeAnswers ends a resolve by what the shards show that have answered.
+func (e *Engine) plantedSomeAnswers(o *op) {
+	s, tombs, answers := o.settle, 0, 0
+	for i, ok := range s.answered {
+		if ok {
+			answers++
+		}
+		if ok && s.results[i].State == ledger.Aborted {
+			tombs++
+		}
+	}
+	switch {
+	case o.over || s.coords != nil || s.wildcard || len(s.contents()) > 0 || answers == 0:
+	case tombs == answers:
+		e.complete(o, Result{Decision: txn.DecidedAborted, Reason: ledger.ReasonCancelled, Record: ledger.Record{ID: s.id}})
+	case tombs == 0:
+		e.complete(o, Result{Decision: txn.DecidedUnavailable, NotFound: true, Record: ledger.Record{ID: s.id}})
+	}
 }

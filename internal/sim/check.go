@@ -181,6 +181,9 @@ func (k *checker) apply(t *shardTruth, e *raftpb.Entry) {
 			return
 		}
 		results := t.state.Apply(e.GetIndex(), e.GetTerm(), entry)
+		if slices.ContainsFunc(entry.Commands, func(c ledger.Command) bool { return c.Kind == ledger.CmdBarrier }) {
+			k.w.nemesis.barrier(t.id)
+		}
 		k.storyOf(t, e, entry, results)
 		k.answersAsModelled(t, e.GetIndex(), entry, results)
 		k.chainHolds(t, e, e.GetData(), results)
@@ -405,5 +408,15 @@ func (k *checker) told(c *content, d txn.Decision, by string) {
 	}
 	if c.told == txn.Undecided {
 		c.told, c.toldBy, c.toldAt = d, by, k.w.now
+	}
+}
+
+// notFound: nobody is told that an id is unknown after somebody was told that it committed.
+func (k *checker) notFound(s *submission, by string) {
+	k.looked(CheckAgreement)
+	for _, c := range k.w.load.byID[s.id] {
+		if c.told == txn.DecidedCommitted && c.toldAt < s.start {
+			k.w.fail(CheckAgreement, "%s asked for %s and was told that nobody knows it, though %s was told before that it committed", by, s.id, c.toldBy)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"raftbank/internal/session"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
+	"raftbank/internal/wire"
 )
 
 // auditFact is a finished audit that was proven.
@@ -23,6 +24,15 @@ type auditFact struct {
 // auditEnds takes the outcome of an audit.
 func (k *checker) auditEnds(s *submission, by string, a *session.Audit) {
 	k.audits = append(k.audits, &auditFact{by: by, start: s.start, end: k.w.now, number: a.Number, parts: a.Parts})
+}
+
+// confirmed: a shard that confirms that it withholds still did so when it was asked, or began to later.
+func (k *checker) confirmed(s *submission, by string, res *wire.Result) {
+	k.looked(CheckSnapshot)
+	if s.over && res.Code == ledger.ResultWithholding {
+		k.w.fail(CheckSnapshot, "server %s told %s that %s withholds for audit %d, which had ended there before it was asked at %d ms",
+			s.server, by, s.shard, s.number, s.start/millisecond)
+	}
 }
 
 // commitEpoch returns the commit epoch of a committed transfer by the second model: the highest epoch of its

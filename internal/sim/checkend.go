@@ -62,6 +62,7 @@ func (k *checker) atEnd() {
 	}
 	known := k.knownCommits()
 	k.readsAreRight(known, CheckReads)
+	k.readsHaveAnOrder()
 	k.auditsAreRight(known)
 	if len(k.audits) > 0 && k.orderAudits(known) {
 		k.readsAreRight(known, CheckSnapshot)

@@ -12,6 +12,7 @@ import (
 // readFact is a finished strong read of one account.
 type readFact struct {
 	account shard.Account
+	ask     *submission // reads of one request have it in common
 	by      string
 	client  int
 	start   int64
@@ -21,13 +22,16 @@ type readFact struct {
 	in, out ledger.Amount
 }
 
-// readEnds takes the answer of a strong read.
+// readEnds takes the answer of a strong read: one fact for each account.
 func (k *checker) readEnds(s *submission, by string, reply *wire.Reply) {
-	b := &reply.Balances[0]
-	k.reads = append(k.reads, &readFact{
-		account: s.account, by: by, client: s.client, start: s.start, end: k.w.now, floor: s.floor, point: reply.Applied,
-		in: b.CreditsPosted, out: b.DebitsPosted,
-	})
+	for i := range reply.Balances {
+		b := &reply.Balances[i]
+		k.w.say(by, "%s: told +%s -%s on %d at index %d", s.name(), b.CreditsPosted, b.DebitsPosted, b.Account, reply.Applied)
+		k.reads = append(k.reads, &readFact{
+			account: b.Account, ask: s, by: by, client: s.client, start: s.start, end: k.w.now, floor: s.floor, point: reply.Applied,
+			in: b.CreditsPosted, out: b.DebitsPosted,
+		})
+	}
 }
 
 // staleIsExact: what one replica shows is the account as it was at the index that it names.
@@ -73,11 +77,12 @@ func (k *checker) knownCommits() map[*content]int64 {
 // readsAreRight: a strong read shows an account's sums at its read point, and some of the transfers that were pending
 // there and have been posted since; its read point is not before anything that was applied when it began; and it
 // shows every transfer that anybody was told to be committed, or that any finished read has shown on either of
-// its accounts, before it began (docs/PROTOCOL.md, section 7).
+// its accounts, before it began, or before a transfer was asked for that it shows (docs/PROTOCOL.md, section 7).
 //
 // known gets the transfers that reads make known; a violation is that of check.
 func (k *checker) readsAreRight(known map[*content]int64, check Check) {
 	legs := k.postedLegs()
+	latest := k.latestShown(legs)
 	for _, r := range k.reads { // by their ends: what a read learns of ended before it began
 		k.looked(check)
 		if r.point < r.floor {
@@ -90,10 +95,11 @@ func (k *checker) readsAreRight(known map[*content]int64, check Check) {
 				r.by, r.in, r.out, r.account, r.point)
 			return
 		}
-		must := func(c *content) bool { at, ok := known[c]; return ok && at < r.start }
+		before := max(r.start, latest[r.ask])
+		must := func(c *content) bool { at, ok := known[c]; return ok && at < before }
 		if !k.explained(r, legs[r.account], must) {
-			k.w.fail(check, "%s read +%s -%s on account %d at index %d, %d ms: what was known to be committed before is missing",
-				r.by, r.in, r.out, r.account, r.point, r.start/millisecond)
+			k.w.fail(check, "%s read +%s -%s on account %d at index %d: what was known to be committed is missing, at %d ms, before it or something that it shows was asked for",
+				r.by, r.in, r.out, r.account, r.point, before/millisecond)
 			return
 		}
 		for i := range legs[r.account] {
@@ -106,6 +112,20 @@ func (k *checker) readsAreRight(known map[*content]int64, check Check) {
 			}
 		}
 	}
+}
+
+// latestShown is, for each request, when the newest transfer was asked for that its reads must have shown.
+func (k *checker) latestShown(legs map[shard.Account][]postedLeg) map[*submission]int64 {
+	latest := map[*submission]int64{}
+	for _, r := range k.reads {
+		for i := range legs[r.account] {
+			l := &legs[r.account][i]
+			if l.content.firstAsk > latest[r.ask] && k.showsLeg(r, legs[r.account], l) == showsIt {
+				latest[r.ask] = l.content.firstAsk
+			}
+		}
+	}
+	return latest
 }
 
 // explained reports whether a read's sums are those at its point plus some of the transfers that were pending

@@ -61,7 +61,7 @@ func Checks() []CheckInfo {
 		{CheckPendingAge, 8, "nothing stays prepared for longer than t2 + 5 s once the shards are healthy"},
 		{CheckReservations, 9, "reservations are zero when the bank is at rest"},
 		{CheckLinear, 10, "every account's history is linearizable (Porcupine); an unknown outcome stays open"},
-		{CheckReads, 10, "a strong read shows the account as it was at an index not later than its answer's, with all that was known"},
+		{CheckReads, 10, "a strong read shows the account as it was at an index not later than its answer's, with all that was known; of two reads of a shard one shows all that the other shows"},
 		{CheckSnapshot, 11, "an audit's totals are those of one cut, which has its place in the order of all operations"},
 		{CheckSession, 12, "a client's reads are monotonic and show its own writes"},
 		{CheckRefusal, 13, "insufficient funds is said only if it was true at an instant during the request"},

@@ -148,6 +148,13 @@ func actorName(s shard.ID) string {
 	return s.String()
 }
 
+// readLater lets the client read no answers for a while.
+func (c *clientProc) readLater(us int64) {
+	c.w.struck(faultSlowReader)
+	c.readsAt = c.w.healedBy(c.w.now + us)
+	c.w.say(c.name(), "does not read until %d ms", c.readsAt/millisecond)
+}
+
 // die ends the incarnation: its answers are never known, and its journal remains.
 func (c *clientProc) die(how string) {
 	if !c.up {

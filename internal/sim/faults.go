@@ -14,6 +14,7 @@ const (
 	faultPower      fault = "power"
 	faultStop       fault = "stop"
 	faultPause      fault = "pause"
+	faultLeaders    fault = "leaders-pause"
 	faultStarve     fault = "starve"
 	faultDiskCrash  fault = "crash-io"
 	faultStep       fault = "crash-step"
@@ -31,6 +32,7 @@ const (
 	faultPartition  fault = "partition"
 	faultOneWay     fault = "one-way"
 	faultIsolate    fault = "isolate"
+	faultStrand     fault = "strand"
 	faultRing       fault = "ring"
 	faultBridge     fault = "bridge"
 	faultFlap       fault = "flap"
@@ -77,6 +79,7 @@ func Faults() []FaultInfo {
 		{string(faultPower), "a server loses power: what was not synced may be gone, sector by sector", true},
 		{string(faultStop), "a server is stopped in an orderly way, and hands over leadership", true},
 		{string(faultPause), "a server stands still for up to 10 s", true},
+		{string(faultLeaders), "the leaders of all shards stand still at once, for 0.2 to 1.2 s each", true},
 		{string(faultStarve), "a server gets little of its processor for up to 10 s", true},
 		{string(faultDiskCrash), "a server dies in the middle of a disk operation, power lost or not", true},
 		{string(faultStep), "a server dies between two steps of a turn: taking input, writing, sending", true},
@@ -87,13 +90,14 @@ func Faults() []FaultInfo {
 		{string(faultFetch), "a server that fetches a checkpoint, or the one it comes from, is killed or loses power", false},
 		{string(faultHandOver), "a leader hands over", true},
 		{string(faultLoss), "messages between servers are lost, up to 30 %", false},
-		{string(faultDelay), "messages take up to 500 ms more, and so overtake each other", false},
+		{string(faultDelay), "messages take up to 3 s more, and so overtake each other", false},
 		{string(faultDuplicate), "messages between servers arrive two or three times", false},
 		{string(faultCorrupt), "a byte of a frame is wrong", false},
 		{string(faultReset), "a client's connection breaks, often in the middle of a frame", false},
 		{string(faultPartition), "the bank, clients included, is cut in two", true},
 		{string(faultOneWay), "one half does not hear the other", true},
 		{string(faultIsolate), "one server is cut off", true},
+		{string(faultStrand), "a leader is cut off from its peers and not from clients; some stand still or starve meanwhile", true},
 		{string(faultRing), "every server reaches only its two neighbours", true},
 		{string(faultBridge), "the bank is cut in two, and one server reaches both halves", true},
 		{string(faultFlap), "a partition comes and goes many times", true},

@@ -76,6 +76,11 @@ func (l *workload) lie() {
 // send hands a liar's message to a server after a while.
 func (l *workload) send(s *server, us int64, m wire.Message) {
 	l.w.struck(faultLies)
+	l.stranger(s, us, m)
+}
+
+// stranger sends a message of somebody who is none of the clients. Nobody reads the answer.
+func (l *workload) stranger(s *server, us int64, m wire.Message) {
 	frame := wire.Append(nil, m)
 	l.w.after(us, func() {
 		if s.up {
@@ -93,19 +98,24 @@ func (l *workload) collude() {
 	if len(k.parts) != 2 || slices.Contains(k.parts, bystander) {
 		return
 	}
-	q := wire.Inquiry{ID: k.record.ID, Digest: ledger.DigestOf(k.record), Participants: []shard.ID{bystander}}
-	for _, s := range l.w.of(bystander) {
-		l.send(s, 0, &wire.InquireRequest{
-			Header: wire.Header{Request: l.rng.Uint64(), Shard: bystander, Epoch: shard.MapEpoch},
-			Poison: true, Reason: ledger.ReasonTimedOut, Items: []wire.Inquiry{q},
-		})
-	}
+	l.tombstoneOf(bystander, k, 0)
 	l.traps[k.record.ID] = &trap{content: k}
 	if c := pick(l.rng, l.w.clients); c.up {
 		c.after(l.rng.between(50*millisecond, 500*millisecond), func() {
 			if !l.w.calm {
 				l.submit(c, k)
 			}
+		})
+	}
+}
+
+// tombstoneOf lets a shard write a tombstone for a transfer, whether it takes part in it or not.
+func (l *workload) tombstoneOf(id shard.ID, k *content, us int64) {
+	q := wire.Inquiry{ID: k.record.ID, Digest: ledger.DigestOf(k.record), Participants: []shard.ID{id}}
+	for _, s := range l.w.of(id) {
+		l.send(s, us, &wire.InquireRequest{
+			Header: wire.Header{Request: l.rng.Uint64(), Shard: id, Epoch: shard.MapEpoch},
+			Poison: true, Reason: ledger.ReasonTimedOut, Items: []wire.Inquiry{q},
 		})
 	}
 }

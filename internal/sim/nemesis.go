@@ -16,6 +16,8 @@ type nemesis struct {
 	shielded    shard.ID
 	shieldUntil int64
 	rolledBack  bool // once a run
+	// atBarrier is a shard whose leader is to be stranded when it cuts its log for an audit; 0: none.
+	atBarrier shard.ID
 }
 
 func newNemesis(w *world) *nemesis {
@@ -35,7 +37,7 @@ func (n *nemesis) strike() {
 	if n.w.now < n.shieldUntil && f != faultClient && f != faultCrashPoint && f != faultSlowReader {
 		return
 	}
-	if n.cause(f, s) {
+	if n.cause(f, s) && f != faultSlowReader {
 		n.w.struck(f)
 	}
 }
@@ -49,8 +51,16 @@ func (n *nemesis) cause(f fault, s *server) bool {
 		return n.breakDisk(f, s)
 	case faultRollback:
 		return n.rollBack(s)
+	case faultStrand:
+		if n.w.plan.audits > 0 && n.rng.chance(0.7) {
+			n.atBarrier = s.shard
+			return false // counted when it happens
+		}
+		return n.strand(s)
 	case faultFsync, faultSlowFsync, faultRead, faultMisread, faultWrite, faultFull, faultNoFiles:
 		n.failDisk(f, s)
+	case faultLeaders:
+		n.pauseLeaders()
 	case faultShardKill, faultShard:
 		for _, t := range n.w.of(s.shard) {
 			t.die(f == faultShard, "whole shard")
@@ -67,6 +77,24 @@ func (n *nemesis) cause(f fault, s *server) bool {
 	return true
 }
 
+// barrier is told that a shard has cut its log for an audit.
+func (n *nemesis) barrier(id shard.ID) {
+	if n.atBarrier != id || n.w.calm || n.w.now < n.shieldUntil {
+		return
+	}
+	n.atBarrier = 0
+	n.strandSoon(id)
+}
+
+// strandSoon strands a shard's leader when the present event is over.
+func (n *nemesis) strandSoon(id shard.ID) {
+	n.w.after(0, func() {
+		if !n.w.calm && n.w.now >= n.shieldUntil && n.strand(n.w.of(id)[0]) {
+			n.w.struck(faultStrand)
+		}
+	})
+}
+
 // disturbServer lets a fault happen to one process.
 func (n *nemesis) disturbServer(f fault, s *server) bool {
 	switch f {
@@ -75,6 +103,10 @@ func (n *nemesis) disturbServer(f fault, s *server) bool {
 	case faultPower:
 		s.die(true, "power failure")
 	case faultDiskCrash:
+		if s.dieInJob = n.rng.chance(0.5); s.dieInJob {
+			n.w.say(s.name(), "will die while it makes its next checkpoint")
+			break
+		}
 		s.disk.dieAfter, s.disk.diePower = 1+n.rng.IntN(12), n.rng.chance(0.7)
 		n.w.say(s.name(), "will die at disk operation %d", s.disk.dieAfter)
 	case faultStep:
@@ -107,6 +139,27 @@ func (n *nemesis) disturbServer(f fault, s *server) bool {
 	return true
 }
 
+// pauseLeaders lets every leader stand still for a while of its own.
+func (n *nemesis) pauseLeaders() {
+	for _, s := range n.w.servers {
+		if s.up && s.machine != nil && s.machine.IsLeader() {
+			s.pause()
+			n.w.say(s.name(), "paused")
+			n.w.after(n.rng.between(200*millisecond, 1200*millisecond), s.resume)
+		}
+	}
+}
+
+// pauseLeadersIn does so in a while.
+func (n *nemesis) pauseLeadersIn(us int64) {
+	n.w.after(us, func() {
+		if !n.w.calm && n.w.now >= n.shieldUntil {
+			n.pauseLeaders()
+			n.w.struck(faultLeaders)
+		}
+	})
+}
+
 // end plans the end of a fault.
 func (n *nemesis) end(f func()) {
 	n.w.after(n.rng.between(50*millisecond, 10*second), f)
@@ -119,8 +172,7 @@ func (n *nemesis) disturbClient(f fault) {
 		c.die("by a kill")
 		return
 	case faultSlowReader:
-		c.readsAt = n.w.healedBy(n.w.now + n.rng.between(100*millisecond, 10*second))
-		n.w.say(c.name(), "does not read until %d ms", c.readsAt/millisecond)
+		c.readLater(n.rng.between(100*millisecond, 10*second))
 		return
 	}
 	if c.up {

@@ -79,6 +79,42 @@ func (n *nemesis) split(f fault, s *server) cuts {
 	return c
 }
 
+// strand cuts a leader off from its peers, while clients still reach it. Before it has noticed, the others may have a
+// leader of their own; one that stands still or starves meanwhile notices late.
+func (n *nemesis) strand(s *server) bool {
+	if n.rng.chance(0.9) {
+		for _, t := range n.w.of(s.shard) {
+			if t.up && t.machine != nil && t.machine.IsLeader() {
+				s = t
+			}
+		}
+	}
+	var c cuts
+	for _, t := range n.w.of(s.shard) {
+		if t != s {
+			c = append(c, [2]int{int(s.id), int(t.id)}, [2]int{int(t.id), int(s.id)})
+		}
+	}
+	if len(c) == 0 || !s.up {
+		return false
+	}
+	n.w.say(s.name(), "is cut off from its peers")
+	n.cut(c)
+	lasts := n.rng.between(500*millisecond, 6*second)
+	n.w.after(lasts, func() {
+		n.mend(c)
+		n.w.say(s.name(), "is not cut off from its peers any more")
+	})
+	switch n.rng.IntN(3) {
+	case 0:
+		s.starvedUntil = n.w.now + lasts
+	case 1:
+		s.pause()
+		n.w.after(n.rng.between(200*millisecond, lasts), s.resume)
+	}
+	return true
+}
+
 // ring lets every server hear only its neighbours.
 func (n *nemesis) ring() cuts {
 	var c cuts

@@ -57,7 +57,7 @@ func (n *network) delay(from, to int) int64 {
 	}
 	if n.rng.chance(p.slow) {
 		n.w.struck(faultDelay)
-		d += n.rng.between(0, 500*millisecond)
+		d = n.w.healedBy(n.w.now+d+n.rng.between(0, pick(n.rng, []int64{500, 500, 3000})*millisecond)) - n.w.now
 	}
 	if n.clogged[from] || n.clogged[to] {
 		d += n.rng.between(20*millisecond, 400*millisecond)

@@ -77,6 +77,8 @@ type plan struct {
 	cross        float64
 
 	audits float64 // share of a client's operations
+	reads  float64 // share of the others
+	many   float64 // share of the reads that take several accounts of a shard
 
 	skew, clientTime, liars, garbage bool
 	// beyond: more damage than what is promised to be survived. Only safety holds.
@@ -107,6 +109,8 @@ func drawPlan(o Options, rng random) plan {
 	p.historyBytes = pick(rng, []int64{4 << 10, 16 << 10, 1 << 20})
 	p.window = pick(rng, []int{4, 64, 512})
 	p.snapshots = drawSnapshots(o, p.segmentBytes)
+	p.reads = pick(rng, []float64{0.1, 0.1, 0.2, 0.5})
+	p.many = rng.Float64()
 	if o.Shards > 0 {
 		p.shards = o.Shards
 	}

@@ -137,6 +137,16 @@ func (s *refShard) audit(kind ledger.CommandKind, number uint32) ledger.ResultCo
 	return ledger.ResultVoid
 }
 
+// withheld says how the cut of a number stands.
+func (s *refShard) withheld(number uint32) ledger.ResultCode {
+	for i := range s.cuts {
+		if s.cuts[i].number == number {
+			return s.cuts[i].code
+		}
+	}
+	return ledger.ResultVoid
+}
+
 // cut takes a cut; an older one that still withholds is void.
 func (s *refShard) cut(number uint32, code ledger.ResultCode) {
 	for i := range s.cuts {

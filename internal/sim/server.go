@@ -82,6 +82,7 @@ type process struct {
 	// dieSteps counts down the steps of turns; at 0 the process dies. 0: never.
 	dieSteps  int
 	stepPower bool
+	dieInJob  bool // in the next checkpoint's job
 }
 
 func newServer(w *world, id shard.ServerID, s shard.ID) *server {
@@ -532,11 +533,25 @@ func (s *server) die(power bool, how string) {
 
 func (s *server) pause() { s.paused = true }
 
+// resume lets a process that stood still go on. What came meanwhile waits in its connections, and in which order it
+// reads those is chance: it may hear clients before its peers tell it what has happened.
 func (s *server) resume() {
-	if s.paused {
-		s.paused = false
-		s.wake()
+	if !s.paused {
+		return
 	}
+	s.paused = false
+	if s.rng.chance(0.5) {
+		clients := s.inbox[:0]
+		for _, in := range s.inbox {
+			if in.peer == 0 {
+				clients = append(clients, in)
+				continue
+			}
+			s.after(s.rng.between(0, 20*millisecond), func() { s.receive(in) })
+		}
+		s.inbox = clients
+	}
+	s.wake()
 }
 
 // attrs formats an event's keys and values.

@@ -85,6 +85,9 @@ func (s *server) keep() {
 		if s.keeper != keeper {
 			return // its state was given up for a checkpoint that was fetched
 		}
+		if s.dieInJob {
+			s.disk.dieAfter, s.disk.diePower = 1+s.rng.IntN(5), s.rng.chance(0.7)
+		}
 		if err := job.Run(); err != nil {
 			s.exit(err)
 			return

@@ -21,6 +21,7 @@ const (
 	askRead
 	askStale
 	askAudit
+	askConfirm
 )
 
 // submission is one call of one client.
@@ -29,7 +30,11 @@ type submission struct {
 	client  int
 	content *content // of a transfer
 	id      ledger.TransferID
-	account shard.Account // of a read
+	shard   shard.ID        // of a read, or of a question for an audit's number
+	server  shard.ServerID  // the one that is asked; 0: the leader
+	account []shard.Account // of a read
+	number  uint32          // of an audit
+	over    bool            // the shard had ended its withholding for that number before the question
 	start   int64
 	floor   uint64 // of a read: the last index that any replica of its shard had applied at the start
 }
@@ -44,9 +49,14 @@ func (s *submission) name() string {
 	case askCancel:
 		return "cancel " + s.id.String()
 	case askRead:
+		if s.server != 0 {
+			return fmt.Sprintf("read %d of server %s", s.account, s.server)
+		}
 		return fmt.Sprintf("read %d", s.account)
 	case askStale:
-		return fmt.Sprintf("read %d of one replica", s.account)
+		return fmt.Sprintf("read %d as server %s has it", s.account, s.server)
+	case askConfirm:
+		return fmt.Sprintf("ask server %s of %s about audit %d", s.server, s.shard, s.number)
 	case askAudit:
 		return "audit"
 	}
@@ -148,29 +158,55 @@ func (l *workload) operate(c *clientProc) {
 		l.audit(c)
 		return
 	}
+	if l.rng.chance(l.w.plan.reads) {
+		l.look(c)
+		return
+	}
 	known := l.recent(1)
 	switch n := l.rng.IntN(100); {
 	case n < 10:
 		l.submitBatch(c, known)
-	case n < 72 || len(known) == 0:
+	case n < 76 || len(known) == 0:
 		l.submit(c, l.draw(ledger.TransferID{}))
-	case n < 80:
+	case n < 85:
 		l.submit(c, known[0]) // the same again
-	case n < 83:
+	case n < 88:
 		l.submit(c, l.draw(known[0].record.ID)) // other content under a used id
-	case n < 93:
-		l.read(c, pick(l.rng, l.accounts))
-	case n < 95:
-		l.readStale(c, pick(l.rng, l.accounts))
-	case n < 98:
+	case n < 91:
 		l.settle(c, askResolve, known[0].record.ID)
-	default:
+	case n < 93:
 		id := known[0].record.ID
 		if l.rng.chance(0.3) {
 			id = l.newID() // one that nobody knows
 		}
 		l.settle(c, askCancel, id)
+	case n < 97:
+		l.race(c)
+	default:
+		l.crowd()
 	}
+}
+
+// look draws a question that changes nothing.
+func (l *workload) look(c *clientProc) {
+	server := shard.ServerID(0)
+	s := pick(l.rng, l.w.topology.Clusters).Shard
+	if l.rng.chance(0.3) {
+		server = pick(l.rng, l.w.of(s)).id
+	}
+	if l.rng.chance(0.1) {
+		l.readStale(c, pick(l.rng, l.accounts))
+		return
+	}
+	r := l.w.topology.Cluster(s).Range
+	accounts := []shard.Account{l.inside(r)}
+	if l.rng.chance(l.w.plan.hot) {
+		accounts[0] = r.First
+	}
+	for l.rng.chance(l.w.plan.many) && len(accounts) < 4 {
+		accounts = append(accounts, l.inside(r))
+	}
+	l.read(c, server, accounts...)
 }
 
 func (l *workload) newID() ledger.TransferID {
@@ -290,28 +326,49 @@ func (l *workload) settle(c *clientProc, what kind, id ledger.TransferID) {
 	l.begun(c, op, &submission{kind: what, id: id})
 }
 
-// read reads one account strongly.
-func (l *workload) read(c *clientProc, a shard.Account) {
-	s, _ := l.w.topology.ShardOf(a)
-	op := c.engine.Call(session.Call{Shard: s, Build: func(h wire.Header) wire.Message {
-		return &wire.BalanceRequest{Header: h, Strong: true, Accounts: []shard.Account{a}}
+// read reads accounts of one shard strongly; server, if not 0, is the only one that is asked, whether it leads or not.
+func (l *workload) read(c *clientProc, server shard.ServerID, accounts ...shard.Account) {
+	s, _ := l.w.topology.ShardOf(accounts[0])
+	op := c.engine.Call(session.Call{Shard: s, Server: server, Build: func(h wire.Header) wire.Message {
+		return &wire.BalanceRequest{Header: h, Strong: true, Accounts: accounts}
 	}})
-	sub := &submission{kind: askRead, account: a, floor: uint64(len(l.w.check.truth(s).entries))}
+	sub := &submission{kind: askRead, shard: s, server: server, account: accounts, floor: uint64(len(l.w.check.truth(s).entries))}
 	l.begun(c, op, sub)
+}
+
+// confirm asks one server whether its shard withholds for an audit, as anybody may. Only a leader can know.
+func (l *workload) confirm(c *clientProc, s *server, number uint32) {
+	op := c.engine.Call(session.Call{Shard: s.shard, Server: s.id, Build: func(h wire.Header) wire.Message {
+		return &wire.AuditRequest{Header: h, Step: wire.AuditConfirm, Number: number}
+	}})
+	over := l.w.check.truth(s.shard).ref.withheld(number) != ledger.ResultWithholding
+	l.begun(c, op, &submission{kind: askConfirm, shard: s.shard, server: s.id, number: number, over: over})
 }
 
 // readStale reads one account from one replica, whatever it has applied.
 func (l *workload) readStale(c *clientProc, a shard.Account) {
 	s, _ := l.w.topology.ShardOf(a)
-	op := c.engine.Call(session.Call{Shard: s, Server: pick(l.rng, l.w.of(s)).id, Build: func(h wire.Header) wire.Message {
+	server := pick(l.rng, l.w.of(s)).id
+	op := c.engine.Call(session.Call{Shard: s, Server: server, Build: func(h wire.Header) wire.Message {
 		return &wire.BalanceRequest{Header: h, Accounts: []shard.Account{a}}
 	}})
-	l.begun(c, op, &submission{kind: askStale, account: a})
+	l.begun(c, op, &submission{kind: askStale, shard: s, server: server, account: []shard.Account{a}})
 }
 
-// audit takes the total of the whole bank at one cut.
+// audit takes the total of the whole bank at one cut. While it runs, and after, others are curious about it.
 func (l *workload) audit(c *clientProc) {
 	l.begun(c, c.engine.Audit(), &submission{kind: askAudit})
+	if l.w.calm || l.rng.chance(0.5) {
+		return
+	}
+	other := pick(l.rng, l.w.clients)
+	l.soon(other, 4*second, func() {
+		for _, s := range l.w.servers {
+			if number := l.w.check.truth(s.shard).ref.epoch; number > 0 {
+				l.confirm(other, s, number)
+			}
+		}
+	})
 }
 
 // audited takes an audit's outcome. On a healed bank it must be proven.
@@ -355,10 +412,12 @@ func (l *workload) done(c *clientProc, s *submission, r *session.Result) {
 			l.w.check.staleIsExact(c.name(), r.Reply)
 		}
 	case askRead:
-		if r.Reply != nil && len(r.Reply.Balances) == 1 {
-			l.w.say(c.name(), "%s: told +%s -%s at index %d", s.name(), r.Reply.Balances[0].CreditsPosted,
-				r.Reply.Balances[0].DebitsPosted, r.Reply.Applied)
+		if r.Reply != nil && len(r.Reply.Balances) > 0 {
 			l.w.check.readEnds(s, c.name(), r.Reply)
+		}
+	case askConfirm:
+		if r.Reply != nil && len(r.Reply.Results) == 1 {
+			l.w.check.confirmed(s, c.name(), &r.Reply.Results[0])
 		}
 	}
 }
@@ -374,6 +433,9 @@ func reasonText(r ledger.Reason) string {
 func (l *workload) settled(c *clientProc, s *submission, r *session.Result) {
 	if l.w.calm {
 		l.resolvedOne(c, s, r)
+	}
+	if r.NotFound {
+		l.w.check.notFound(s, c.name())
 	}
 	if r.Decision != txn.DecidedCommitted && r.Decision != txn.DecidedAborted {
 		return

@@ -14,6 +14,7 @@ import (
 
 	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 )
 
 const (
@@ -108,6 +109,9 @@ func openHistory(fsys vfs.FS, path string, id Identity, end historyEnd, o histor
 		if err := h.open(n, blocks-n*h.fileBlocks); err != nil {
 			return nil, errors.Join(err, h.Close())
 		}
+	}
+	if planted.On(planted.HistoryKept) {
+		return h, h.plantedKeep()
 	}
 	return h, h.forgetLater()
 }

@@ -6,6 +6,7 @@ import (
 
 	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 )
 
 const (
@@ -142,7 +143,7 @@ func (x *Index) look(id *ledger.TransferID) (uint64, bool) {
 		return 0, false
 	}
 	position := binary.LittleEndian.Uint64(value)
-	if position >= x.history.Len() || x.history.idAt(position) != *id {
+	if !planted.On(planted.FutureBelieved) && (position >= x.history.Len() || x.history.idAt(position) != *id) {
 		invariant.Sometimes("storage: an id in the index was of a row that is not there yet")
 		return 0, false
 	}

@@ -78,9 +78,8 @@ func (k *Keeper) Step(needless, live uint64) (*Job, error) {
 		if err != nil {
 			return nil, fmt.Errorf("begin a checkpoint: %w", err)
 		}
-		if err := k.store.Begin(generation); err != nil {
-			return nil, err
-		}
+		// Saving begins at the next step: this one has copied what is not paged.
+		return nil, k.store.Begin(generation)
 	}
 	rows := k.store.history.Len()
 	n := stepPages + int(rows-k.rows)/stepRows

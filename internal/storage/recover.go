@@ -146,6 +146,9 @@ func (s *scanner) segment(image int, img segmentImage, raw []byte) error {
 		return err
 	}
 	s.addRepair(image, raw, proven, off)
+	if planted.On(planted.TailKept) {
+		s.end = plantedTail(raw, s.end)
+	}
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 )
 
@@ -159,7 +160,7 @@ type idsAtCheckpoint struct {
 func (s *Store) encode(c Checkpoint, tail, head []byte) []byte {
 	b := append(make([]byte, 0, 8192+len(head)), checkpointVersion)
 	b = s.dir.id.appendTo(b)
-	for _, v := range []uint64{c.Index, c.Term, c.Rows, c.Generation, min(c.Rows, s.index.indexed)} {
+	for _, v := range []uint64{c.Index, c.Term, c.Rows, c.Generation, min(c.Rows, s.index.plantedIndexed(c.Rows))} {
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
 	b = append(binary.AppendUvarint(b, uint64(len(tail))), tail...)
@@ -333,7 +334,12 @@ func (j *Job) Run() error {
 	if err := j.syncFiles(); err != nil {
 		return err
 	}
-	if err := j.table.Apply(&j.batch); err != nil {
+	if planted.On(planted.CheckpointTorn) {
+		if err := j.table.Apply(j.batch.plantedLast()); err != nil {
+			return err
+		}
+	}
+	if err := j.table.Apply(&j.batch); err != nil || planted.On(planted.CheckpointUnflushed) {
 		return err
 	}
 	return j.table.Flush()
@@ -341,6 +347,9 @@ func (j *Job) Run() error {
 
 func (j *Job) syncFiles() error {
 	for _, f := range j.files {
+		if planted.On(planted.HistoryUnsynced) {
+			break
+		}
 		if err := f.SyncData(); err != nil {
 			return fmt.Errorf("sync the history in %s: %w (this server must stop)", j.path, err)
 		}

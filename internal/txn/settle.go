@@ -71,9 +71,9 @@ func (p *Participant) Undecided(seq uint64, id ledger.TransferID) {
 	if t == nil {
 		return
 	}
-	told := 0
+	newer := len(t.settlers)
 	t.settlers = slices.DeleteFunc(t.settlers, func(s *settlement) bool {
-		if told++; planted.On(planted.ReadAsksAlone) && told > 1 {
+		if newer--; planted.On(planted.ReadAsksAlone) && newer > 0 {
 			return false
 		}
 		if seq < s.minSeq && !planted.On(planted.EarlyNone) {
