@@ -12,6 +12,7 @@ import (
 
 	"raftbank/client"
 	"raftbank/internal/api"
+	"raftbank/internal/config"
 	"raftbank/internal/shard"
 )
 
@@ -27,6 +28,7 @@ type App struct {
 	NoColor    bool
 	ConfigPath string          // file of the configuration; "" means the default bank
 	Topology   *shard.Topology // the configuration; loaded before a command runs
+	Storage    config.Storage  // likewise; zero: the defaults
 
 	Client   bank      // the shell's client; nil: each command opens its own and closes it
 	Recorder *Recorder // counts transfers of a session; nil in one-shot commands

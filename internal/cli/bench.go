@@ -101,7 +101,7 @@ func (a *App) runBench(ctx context.Context, p benchArgs) error {
 		a.notef("seed %d", p.Load.Seed)
 	}
 	if !p.Spawn && a.Topology == nil {
-		topology, err := config.Load(a.ConfigPath)
+		topology, _, err := config.Load(a.ConfigPath)
 		if err != nil {
 			return usageError("%v", err).hint("its form: docs/CLI.md, configuration")
 		}

@@ -36,5 +36,10 @@ func (a *App) runConfig(context.Context) error {
 		}
 		v.Clusters = append(v.Clusters, cluster)
 	}
-	return a.print(v, func(w io.Writer) { _, _ = io.WriteString(w, config.Format(a.Topology)) })
+	return a.print(v, func(w io.Writer) {
+		_, _ = io.WriteString(w, config.Format(a.Topology))
+		if a.Storage != (config.Storage{}) {
+			_, _ = io.WriteString(w, config.FormatStorage(a.Storage))
+		}
+	})
 }

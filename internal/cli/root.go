@@ -149,11 +149,11 @@ func (a *App) prepare(cmd *cobra.Command) error {
 	if _, ok := cmd.Annotations[needsNoConfig]; ok || a.Topology != nil {
 		return nil
 	}
-	topology, err := config.Load(a.ConfigPath)
+	topology, storage, err := config.Load(a.ConfigPath)
 	if err != nil {
 		return usageError("%v", err).hint("its form: docs/CLI.md, configuration")
 	}
-	a.Topology = topology
+	a.Topology, a.Storage = topology, storage
 	return nil
 }
 

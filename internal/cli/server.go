@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"raftbank/internal/config"
 	"raftbank/internal/node"
 	"raftbank/internal/planted"
 	"raftbank/internal/shard"
@@ -34,8 +35,7 @@ type serverArgs struct {
 	ForceBootstrap      bool
 	ExitWithStdin       bool // end at once when standard input closes: a child of the demo
 	CPUProfile          string
-	MaxLogMiB           int64
-	CheckpointMiB       int64
+	Storage             config.Storage
 	SilentAfter         time.Duration
 }
 
@@ -55,6 +55,10 @@ leadership; a second signal ends it at once, which is as safe as kill -9: nothin
 			if len(args) == 2 {
 				s.Port = args[1]
 			}
+			var err error
+			if s.Storage, err = a.effectiveStorage(cmd.Flags(), s.Storage); err != nil {
+				return err
+			}
 			return a.runServer(cmd.Context(), s)
 		},
 	}
@@ -68,10 +72,8 @@ leadership; a second signal ends it at once, which is as safe as kill -9: nothin
 	f.BoolVar(&s.ForceBootstrap, "force-bootstrap", false, "open a new bank without asking every replica; can lose a bank that exists")
 	f.BoolVar(&s.ExitWithStdin, "exit-with-stdin", false, "end when standard input closes")
 	f.StringVar(&s.CPUProfile, "cpu-profile", "", "write a CPU profile of the whole run to this file")
-	f.Int64Var(&s.MaxLogMiB, "max-log", 1024, "keep up to `MIB` of log for a server that is away")
-	f.Int64Var(&s.CheckpointMiB, "checkpoint-size", 64, "`MIB` of log from one checkpoint to the next")
+	addStorageFlags(f, &s.Storage)
 	f.DurationVar(&s.SilentAfter, "silent-after", 30*time.Second, "`DURATION` without a word after which a server counts as away")
-	_ = f.MarkHidden("checkpoint-size")
 	_ = f.MarkHidden("silent-after")
 	_ = f.MarkHidden("exit-with-stdin") // the flags are defined above
 	_ = f.MarkHidden("cpu-profile")
@@ -84,8 +86,8 @@ func (a *App) runServer(_ context.Context, s serverArgs) error {
 	if err != nil {
 		return err
 	}
-	if s.MaxLogMiB < 1 || s.CheckpointMiB < 1 || s.SilentAfter <= 0 {
-		return usageError("--max-log, --checkpoint-size and --silent-after must be positive")
+	if s.SilentAfter <= 0 {
+		return usageError("--silent-after must be positive: %v", s.SilentAfter)
 	}
 	logger, err := newLogger(a.Err, s.LogLevel, s.LogFormat)
 	if err != nil {
@@ -110,10 +112,12 @@ func (a *App) runServer(_ context.Context, s serverArgs) error {
 		bug, _ := planted.Named(a.Getenv(envName("planted")))
 		planted.Plant(bug.Bug)
 	}
+	memory := memoryOf(s.Storage)
+	memory.SilentAfter = s.SilentAfter
 	err = node.Run(ctx, node.Options{
 		Server: me.ID, Topology: a.Topology, DataDir: s.DataDir, KeyFile: s.KeyFile, Listen: s.Listen,
 		AllowFaults: s.AllowFaults, ForceBootstrap: s.ForceBootstrap, Logger: logger, Version: a.Version,
-		Memory: node.Memory{CheckpointSize: s.CheckpointMiB << 20, MaxLogSize: s.MaxLogMiB << 20, SilentAfter: s.SilentAfter},
+		Memory: memory,
 		Ready: func(addr string) {
 			_, _ = fmt.Fprintf(a.Out, "server %s of %s (accounts %s), %s, data %s\n",
 				me.ID, cluster.Shard, cluster.Range, addr, s.DataDir)

@@ -21,6 +21,7 @@ const maxFileBytes = 1 << 20
 type file struct {
 	OpeningBalance *uint64       `toml:"opening_balance"`
 	Clusters       []fileCluster `toml:"cluster"`
+	Storage        Storage       `toml:"storage"`
 }
 
 type fileCluster struct {
@@ -35,10 +36,18 @@ type fileServer struct {
 }
 
 // Load reads and validates the file at path; "" stands for the compiled-in bank.
-func Load(path string) (*shard.Topology, error) {
+func Load(path string) (*shard.Topology, Storage, error) {
 	if path == "" {
-		return shard.DefaultTopology(), nil
+		return shard.DefaultTopology(), DefaultStorage(), nil
 	}
+	data, err := read(path)
+	if err != nil {
+		return nil, Storage{}, err
+	}
+	return Parse(data, path)
+}
+
+func read(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
@@ -52,32 +61,33 @@ func Load(path string) (*shard.Topology, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the configuration: %w", err)
 	}
-	return Parse(data, path)
+	return data, nil
 }
 
 // Parse reads and validates a configuration; name stands for it in errors. Every problem is
 // reported, one line each, beginning with the name.
-func Parse(data []byte, name string) (*shard.Topology, error) {
+func Parse(data []byte, name string) (*shard.Topology, Storage, error) {
 	if len(data) > maxFileBytes {
-		return nil, fmt.Errorf("%s: %d bytes, at most %d are read", name, len(data), maxFileBytes)
+		return nil, Storage{}, fmt.Errorf("%s: %d bytes, at most %d are read", name, len(data), maxFileBytes)
 	}
-	var f file
+	f := file{Storage: DefaultStorage()}
 	dec := toml.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&f); err != nil {
-		return nil, syntaxError(err, name)
+		return nil, Storage{}, syntaxError(err, name)
 	}
 	t, problems := f.topology()
 	if len(problems) == 0 {
 		problems = lines(t.Validate())
 	}
+	problems = append(problems, f.Storage.problems()...)
 	if len(problems) > 0 {
 		for i := range problems {
 			problems[i] = fmt.Errorf("%s: %w", name, problems[i])
 		}
-		return nil, errors.Join(problems...)
+		return nil, Storage{}, errors.Join(problems...)
 	}
-	return t, nil
+	return t, f.Storage, nil
 }
 
 // topology converts, takes what is left out from the default, and sorts.
@@ -138,6 +148,8 @@ func syntaxError(err error, name string) error {
 		switch want := wanted[key]; {
 		case want != "" && mistyped:
 			return fmt.Errorf("%s:%d: %s: want %s", name, line, key, want)
+		case mistyped && strings.HasPrefix(key, "storage."):
+			return fmt.Errorf("%s:%d: %s: want a whole number", name, line, key)
 		case key != "":
 			return fmt.Errorf("%s:%d: %s: %s", name, line, key, text)
 		}
@@ -149,6 +161,7 @@ func syntaxError(err error, name string) error {
 // wanted says what a key's value must look like.
 var wanted = map[string]string{
 	"opening_balance":     "a whole number of minor units, 0 or more",
+	"storage":             "a table [storage]",
 	"cluster":             "[[cluster]] tables",
 	"cluster.shard":       "a number from 1 to 4294967295",
 	"cluster.accounts":    `text of the form "FIRST-LAST", for example "1-1000"`,

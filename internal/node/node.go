@@ -57,6 +57,7 @@ type Memory struct {
 	IndexWindow    int   // newest ids, of which up to twice as many are held, 140 bytes each in all. Default 262,144
 	IndexBytes     int64 // of blocks and filters of the id index that were read. Default 64 MiB
 	HistoryBytes   int64 // of blocks of history that were read. Default 4 MiB
+	SegmentSize    int64 // of a file of the log. Default 8 MiB
 	CheckpointSize int64 // bytes of log from one checkpoint to the next. Default 64 MiB
 	// MaxLogSize is how many bytes of log are kept on disk for a server that is silent. One that was away for longer
 	// fetches a checkpoint. Default 1 GiB.
@@ -71,7 +72,11 @@ func (m *Memory) poolSegments() int {
 	if every == 0 {
 		every = storage.DefaultCheckpointBytes
 	}
-	return int(every/storage.DefaultSegmentBytes) + storage.DefaultPoolSegments
+	size := m.SegmentSize
+	if size == 0 {
+		size = storage.DefaultSegmentBytes
+	}
+	return int(every/size) + storage.DefaultPoolSegments
 }
 
 // node is one running server.
@@ -312,7 +317,7 @@ func (n *node) openLog(members []uint64) (err error) {
 		return err
 	}
 	n.log, err = n.dir.OpenLog(storage.LogOptions{
-		Voters: members, Start: n.store.Last(), MemoryBytes: m.LogBytes, PoolSegments: m.poolSegments(),
+		SegmentBytes: m.SegmentSize, Voters: members, Start: n.store.Last(), MemoryBytes: m.LogBytes, PoolSegments: m.poolSegments(),
 	})
 	return err
 }
