@@ -258,3 +258,41 @@ func readOldEntries(l *Log, lo uint64) (got []*raftpb.Entry, damage error) {
 	}
 	return got, nil
 }
+
+// TestCheckpointBehindReset opens a log at a checkpoint whose segment lies behind that in which the log began anew: what
+// the earlier segment held before that is gone.
+func TestCheckpointBehindReset(t *testing.T) {
+	dir := mustDir(t, vfs.NewMem())
+	l := mustLog(t, dir, 4096)
+	for i := range uint64(3) {
+		must(t, l.Append(hard(3, 1, i), []*raftpb.Entry{ent(i+1, 3, "given up")}, true))
+	}
+	must(t, l.Reset(500, 4))
+	for i := range uint64(40) {
+		must(t, l.Append(hard(4, 1, 500+i), []*raftpb.Entry{ent(501+i, 4, "behind")}, true))
+	}
+	generation, err := l.Generation(535)
+	must(t, err)
+	must(t, l.Close())
+	if generation == 1 {
+		t.Fatal("entry 535 is in the segment of the reset")
+	}
+	l, err = dir.OpenLog(LogOptions{SegmentBytes: 4096, Start: Checkpoint{Index: 535, Term: 4, Generation: generation}})
+	must(t, err)
+	if first, _ := l.FirstIndex(); first != 501 {
+		t.Fatalf("the log begins with entry %d, want 501", first)
+	}
+	for i := uint64(501); i <= 540; {
+		got, err := l.Entries(i, 541, 1<<20)
+		must(t, err)
+		for _, e := range got {
+			if e.GetIndex() != i || e.GetTerm() != 4 {
+				t.Fatalf("got %v for entry %d", e, i)
+			}
+			i++
+		}
+	}
+	if term, err := l.Term(500); err != nil || term != 4 {
+		t.Errorf("term of entry 500: %d, %v", term, err)
+	}
+}

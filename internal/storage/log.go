@@ -180,11 +180,14 @@ func (l *Log) takeScan(s *scanner, earlier []uint64) error {
 		c.known = true
 		l.segments = append(l.segments, c)
 	}
-	for k := 0; l.segments[0].generation > 1 && l.dummy == 0 && k < len(l.segments); k++ {
-		// The first entry stands for what was cut: its term is known, what comes before it is not.
+	for k := 0; s.start.index > 0 && l.dummy == 0 && k < len(l.segments); k++ {
+		// The first entry stands for what was cut or given up: its term is known, what comes before it is not.
 		c, err := l.content(k)
 		if err != nil {
 			return err
+		}
+		if c.first == 1 {
+			break
 		}
 		l.dummy, l.dummyTerm = c.first, c.term
 	}

@@ -95,6 +95,9 @@ func (l *Log) readOld(k int) (*oldEntries, error) {
 				old.base, old.entries = first-1, nil
 			}
 			old.entries = entriesFrom(old.base, old.entries, entries)
+			if m.kind == blockReset {
+				read = segmentContent{generation: c.generation, known: true} // what stands before it is given up
+			}
 			read.note(entries[0])
 		}
 		if off += blockSpace(len(payload)); m.kind == blockSeal {
