@@ -296,6 +296,16 @@ func (h *History) end() historyEnd {
 	return historyEnd{rows: h.rows, tail: slices.Clone(h.tail[:h.rows%blockRows*rowSize])}
 }
 
+// last returns the file that is being written, and its length; nil: there is none.
+func (h *History) last() (f vfs.File, length int64) {
+	n := len(h.files)
+	if n == 0 {
+		return nil, 0
+	}
+	blocks := h.firstWaiting() - uint64(n-1)*h.fileBlocks
+	return h.files[n-1].file, int64(1+blocks) * historyBlock
+}
+
 // takeUnsynced returns what must be synced to make everything written so far durable. The caller does it, on
 // whatever goroutine.
 func (h *History) takeUnsynced() (files []vfs.File, names bool) {

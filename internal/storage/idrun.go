@@ -3,6 +3,7 @@ package storage
 import (
 	"cmp"
 	"encoding/binary"
+	"runtime"
 	"slices"
 
 	"raftbank/internal/ledger"
@@ -43,6 +44,7 @@ func (r *idRun) write(table Table) {
 		}
 	}
 	for i := range sorted {
+		giveWay(i)
 		r.ranges.add(sorted[i].id)
 	}
 	r.top = top
@@ -53,6 +55,7 @@ func (r *idRun) gather() (top ledger.TransferID) {
 	top = r.top
 	r.gathered = r.gathered[:0]
 	for i := range r.old {
+		giveWay(i)
 		e := &r.old[i]
 		if compareIDs(&e.id, &r.top) > 0 {
 			if compareIDs(&e.id, &top) > 0 {
@@ -64,6 +67,7 @@ func (r *idRun) gather() (top ledger.TransferID) {
 		r.gathered = append(r.gathered, *e)
 	}
 	for i := range r.next {
+		giveWay(i)
 		if e := &r.next[i]; compareIDs(&e.id, &top) <= 0 {
 			r.gathered = append(r.gathered, *e)
 		}
@@ -106,6 +110,14 @@ func compareIDs(a, b *ledger.TransferID) int {
 	return cmp.Compare(be.Uint64(a[8:]), be.Uint64(b[8:]))
 }
 
+// giveWay lets others use the processor after every few thousand steps of a long loop: the server's own loop must not
+// wait for the scheduler's 10 ms.
+func giveWay(i int) {
+	if i%4096 == 4095 {
+		runtime.Gosched()
+	}
+}
+
 // smallBucket is up to how many entries are sorted by insertion.
 const smallBucket = 24
 
@@ -117,6 +129,7 @@ func sortIDs(to, from []windowEntry) {
 	}
 	lo, hi := ^uint64(0), uint64(0)
 	for i := range from {
+		giveWay(i)
 		v := high(&from[i].id)
 		lo, hi = min(lo, v), max(hi, v)
 	}
@@ -126,6 +139,7 @@ func sortIDs(to, from []windowEntry) {
 	}
 	starts := make([]uint32, (hi-lo)>>shift+2)
 	for i := range from {
+		giveWay(i)
 		starts[(high(&from[i].id)-lo)>>shift+1]++
 	}
 	for i := 1; i < len(starts); i++ {
@@ -133,11 +147,13 @@ func sortIDs(to, from []windowEntry) {
 	}
 	ends := slices.Clone(starts)
 	for i := range from {
+		giveWay(i)
 		b := (high(&from[i].id) - lo) >> shift
 		to[ends[b]] = from[i]
 		ends[b]++
 	}
 	for b := range len(starts) - 1 {
+		giveWay(b)
 		if bucket := to[starts[b]:starts[b+1]]; len(bucket) > smallBucket {
 			slices.SortFunc(bucket, func(a, b windowEntry) int { return compareIDs(&a.id, &b.id) })
 		} else {

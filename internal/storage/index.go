@@ -152,7 +152,7 @@ func (x *Index) look(id *ledger.TransferID) (uint64, bool) {
 
 // Put implements ledger.Index.
 func (x *Index) Put(id ledger.TransferID, position uint64) {
-	if x.cur.full() {
+	if x.cur.full() && (x.writing == nil || x.writing.ended() || x.cur.overfull()) {
 		x.rotate()
 	}
 	hash, slot := x.missed.hash, x.missed.slot
@@ -178,7 +178,7 @@ func (x *Index) Put(id ledger.TransferID, position uint64) {
 func (x *Index) writeOld() {
 	if x.spare[0] == nil {
 		for i := range x.spare {
-			x.spare[i] = make([]windowEntry, 0, 3*cap(x.old.entries)/2+1)
+			x.spare[i] = make([]windowEntry, 0, cap(x.old.entries)+(x.old.window+1)/2)
 		}
 	}
 	x.ahead = len(x.cur.entries)

@@ -71,6 +71,7 @@ type Store struct {
 	history    *History
 	index      *Index
 	state      *ledger.State
+	back       writeBack
 	last       Checkpoint
 	head       []byte // of the checkpoint that was read; nil once the state is made
 
@@ -268,6 +269,11 @@ func (s *Store) Begin(generation uint64) error {
 // Step goes on with the checkpoint by about n pages of accounts. Once everything is gathered it returns the Job that
 // remains, once.
 func (s *Store) Step(n int) *Job {
+	if s.options.Table == nil {
+		if f, offset := s.history.last(); f != nil {
+			s.back.step(s.history.written, f, offset)
+		}
+	}
 	if s.frozen == nil {
 		return nil
 	}
@@ -293,7 +299,7 @@ func (s *Store) Done(j *Job) {
 }
 
 // Health returns the error that has stopped work in the background, if one has.
-func (s *Store) Health() error { return s.table.Health() }
+func (s *Store) Health() error { return errors.Join(s.table.Health(), s.back.err) }
 
 // Figures returns what the store has done since it was opened.
 func (s *Store) Figures() map[string]uint64 {
@@ -309,6 +315,7 @@ func (s *Store) Close() error {
 	if s.index != nil {
 		err = errors.Join(err, s.index.close())
 	}
+	err = errors.Join(err, s.back.wait())
 	if s.history != nil {
 		err = errors.Join(err, s.history.Close())
 	}

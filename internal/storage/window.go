@@ -19,13 +19,16 @@ type generation struct {
 	// slots is an open-addressing table: number of the entry plus 1, and above it bits of the id's hash.
 	slots   []uint32
 	numbers uint32 // mask of a slot's number
-	limit   int    // entries that make it full
+	// limit is how many entries make it full; there is room for half as many more, should the generation before it not
+	// be in the table yet.
+	limit, window int
 }
 
 func newGeneration(window int) *generation {
+	room := window + window/2
 	return &generation{
-		entries: make([]windowEntry, 0, window), slots: make([]uint32, 1<<bits.Len(uint(2*window-1))),
-		numbers: 1<<bits.Len(uint(window)) - 1, limit: window,
+		entries: make([]windowEntry, 0, room), slots: make([]uint32, 1<<bits.Len(uint(2*window-1))),
+		numbers: 1<<bits.Len(uint(room)) - 1, limit: window, window: window,
 	}
 }
 
@@ -55,8 +58,11 @@ func (g *generation) add(slot, hash uint64, e windowEntry) {
 
 func (g *generation) full() bool { return len(g.entries) >= g.limit }
 
+// overfull reports whether there is no room at all.
+func (g *generation) overfull() bool { return len(g.entries) == cap(g.entries) }
+
 // empty makes the generation new; what it has allocated stays.
 func (g *generation) empty() {
 	clear(g.slots)
-	g.entries, g.limit = g.entries[:0], cap(g.entries)
+	g.entries, g.limit = g.entries[:0], g.window
 }
