@@ -53,7 +53,8 @@ func newBenchServers(p benchArgs, getenv func(string) string) (s *benchServers, 
 		s.bank.sup.env = append(s.bank.sup.env, fmt.Sprintf("GOMAXPROCS=%d", s.procs))
 	}
 	s.bank.sup.args = func(n int) []string {
-		args := []string{"server", fmt.Sprint(n), "--config", s.bank.config, "--data-dir", filepath.Join(dir, fmt.Sprint(n)), "--exit-with-stdin"}
+		args := []string{"server", fmt.Sprint(n), "--config", s.bank.config, "--data-dir", filepath.Join(dir, fmt.Sprint(n)), "--exit-with-stdin",
+			"--log-segment", fmt.Sprint(benchSegmentMiB)}
 		if p.Profile != "" {
 			args = append(args, "--cpu-profile", filepath.Join(p.Profile, fmt.Sprintf("server-%d.pprof", n)))
 		}
@@ -62,6 +63,9 @@ func newBenchServers(p benchArgs, getenv func(string) string) (s *benchServers, 
 	s.undo = append(s.undo, s.bank.sup.stopAll)
 	return s, nil
 }
+
+// benchSegmentMiB is the size of the log's files in a bank of the bench: large loads fill the default every 50,000 transfers.
+const benchSegmentMiB = 64
 
 // serverProcs returns GOMAXPROCS of every server: if they outnumber the cores, more threads per server
 // only take turns.
