@@ -16,7 +16,7 @@ type input struct {
 
 // Bounds of the inbox in bytes, by the estimate of costBytes. One message always fits an empty inbox.
 const (
-	clientInboxBytes = 64 << 20
+	clientInboxBytes = 16 << 20
 	peerInboxBytes   = 64 << 20
 )
 

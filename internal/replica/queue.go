@@ -35,6 +35,7 @@ type proposal struct {
 	bytes    int
 	prepares int
 	since    uint64 // tick at which it was given to raft
+	sinceNs  int64  // likewise, by the clock: a turn that takes long has no ticks
 }
 
 // slot identifies a proposed entry: one leader per term, one number per entry.
@@ -187,7 +188,7 @@ func (r *Replica) propose() {
 			continue
 		}
 		r.counters.proposals++
-		p.bytes, p.since = len(data), r.now
+		p.bytes, p.since, p.sinceNs = len(data), r.now, r.timeNs
 		r.queue.proposed[s] = p
 		r.queue.order = append(r.queue.order, s)
 		r.queue.bytes += p.bytes

@@ -31,7 +31,10 @@ const (
 // Limits bound what a replica holds for its callers. Zero fields take the defaults.
 type Limits struct {
 	Prepared      int // prepared transfers per shard, default 1,000,000; above: BUSY
-	InflightBytes int // proposed and not yet applied, default 64 MiB; above: BUSY
+	InflightBytes int // proposed and not yet applied, default 16 MiB; above: BUSY
+	// LateBytes of them, default 256 KiB, are BUSY too if the oldest has been on its way for LateNs, default 200 ms.
+	LateBytes     int
+	LateNs        int64
 	Reads         int // waiting reads and inquiries, those that settle included, default 100,000; above: BUSY
 	Deferred      int // deferred transfers, default 100,000; above: BUSY
 	EntryBytes    int // a proposal is closed at this size, default 1 MiB
@@ -48,7 +51,11 @@ func (l Limits) withDefaults() Limits {
 		}
 	}
 	def(&l.Prepared, 1_000_000)
-	def(&l.InflightBytes, 64<<20)
+	def(&l.InflightBytes, 16<<20)
+	def(&l.LateBytes, 256<<10)
+	if l.LateNs == 0 {
+		l.LateNs = 200_000_000
+	}
 	def(&l.Reads, 100_000)
 	def(&l.Deferred, 100_000)
 	def(&l.EntryBytes, 1<<20)

@@ -108,12 +108,23 @@ func (r *Replica) room(c call, prepares int) bool {
 	switch {
 	case r.queue.bytes > l.InflightBytes:
 		r.busy(c, "too much is on its way through the log")
+	case r.late():
+		r.busy(c, "what is on its way through the log takes long")
 	case prepares > 0 && r.state.PreparedCount()+r.queue.prepares+prepares > l.Prepared:
 		r.busy(c, "too many prepared transfers")
 	default:
 		return true
 	}
 	return false
+}
+
+// late reports whether the log is behind by more than a stall of the disk explains.
+func (r *Replica) late() bool {
+	if r.queue.bytes < r.options.Limits.LateBytes {
+		return false
+	}
+	p := r.queue.oldest()
+	return p != nil && r.timeNs-p.sinceNs >= r.options.Limits.LateNs
 }
 
 func (r *Replica) busy(c call, why string) {

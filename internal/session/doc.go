@@ -18,7 +18,8 @@
 //   - A transfer ends as unavailable only if every copy of it that was handed to a connection was
 //     surely refused before any log (docs/PROTOCOL.md, section 5).
 //   - An audit ends with a result only if every shard confirmed that it withheld until all did (section 9).
+//   - A request of transfers is not copied while its server shows life (timers.go), and overload is shed (shed.go).
 //   - A queue, a batch, a retry and the set of transfers in flight have a bound.
 //
-// Read first: Engine in engine.go, then flush.go (what is sent where) and reply.go (what comes back).
+// Read first: Engine in engine.go, then group.go (transfers within a shard), flush.go (what is sent where) and reply.go (what comes back).
 package session

@@ -18,6 +18,7 @@ type Options struct {
 	DeadlineTicks uint64          // of a transfer, then it is poisoned: default 300 (3 s)
 	GraceTicks    uint64          // how long poison may take: default 100 (1 s)
 	AnswerTicks   uint64          // silence after which another replica is asked: default 50 (500 ms)
+	BusyTicks     uint64          // how long a transfer waits for a server that has too much: default 25 (250 ms)
 	AuditTicks    uint64          // how long an audit may try: default 1000 (10 s)
 	MaxInFlight   int             // operations in flight; more wait in a queue: default 65536
 	Trace         bool            // emit steps
@@ -33,6 +34,7 @@ func (o Options) withDefaults() Options {
 	set(&o.DeadlineTicks, 300)
 	set(&o.GraceTicks, 100)
 	set(&o.AnswerTicks, 50)
+	set(&o.BusyTicks, 25)
 	set(&o.AuditTicks, 1000)
 	if o.MaxInFlight <= 0 {
 		o.MaxInFlight = 65536
@@ -158,6 +160,7 @@ type op struct {
 	batch    *batch           // opBatch
 	parent   *op              // the batch of a transfer, whose caller has the answer at place
 	place    uint32
+	since    uint64 // tick at which it was begun
 	endTick  uint64 // opTransfer: when its grace ends, once it has one
 	admitted bool
 	detached bool // the caller has its answer; only the protocol goes on
@@ -176,7 +179,7 @@ func New(o Options) *Engine {
 	}
 	for i := range o.Topology.Clusters {
 		c := &o.Topology.Clusters[i]
-		sh := &shardState{id: c.Shard, accounts: c.Range, doubtful: true}
+		sh := &shardState{id: c.Shard, accounts: c.Range, window: e.o.MaxInFlight, doubtful: true}
 		for _, s := range c.Servers {
 			srv := &serverState{id: s.ID, addr: s.Addr, shard: sh}
 			sh.servers = append(sh.servers, srv)
@@ -212,6 +215,7 @@ func (e *Engine) beginCross(o *op, r *ledger.Record, w way) {
 	parts := []shard.ID{w.shard.id, w.other.id}
 	o.coord = txn.NewCoordinator(*r, parts)
 	e.arm(e.o.DeadlineTicks, timerOp, uint64(o.id))
+	e.arm(e.o.BusyTicks, timerOpBusy, uint64(o.id))
 	e.armReach(o, parts...)
 	e.admit(o)
 }
@@ -310,7 +314,7 @@ func (e *Engine) Finishing() int {
 func (e *Engine) InFlight() int { return e.ops.Len() }
 
 func (e *Engine) newOp(kind opKind) *op {
-	o := &op{kind: kind}
+	o := &op{kind: kind, since: e.now}
 	o.id = OpID(e.ops.Add(opEntry{op: o}))
 	return o
 }

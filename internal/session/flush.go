@@ -46,6 +46,8 @@ type request struct {
 	group  *group       // whose records are asked for, in place of items
 	index  []uint32     // of the group's records; nil: all, in their order
 	open   int          // items without an answer
+	size   int          // records that it counts in its shard's window
+	sent   uint64       // tick
 	silent bool         // its server said nothing for AnswerTicks
 	copied bool         // its server was silent, and a copy went to the leader
 	chunk  *finishChunk // itemFinish

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"fmt"
+
 	"raftbank/internal/ledger"
 	"raftbank/internal/planted"
 	"raftbank/internal/shard"
@@ -84,6 +86,7 @@ func (e *Engine) beginGroup(g *group) {
 	g.since = e.now
 	g.number = e.groups.Add(g)
 	e.arm(e.o.DeadlineTicks, timerGroup, g.number)
+	e.arm(e.o.BusyTicks, timerGroupBusy, g.number)
 	if !g.shard.everUp {
 		e.arm(reachTicks, timerGroupReach, g.number)
 	}
@@ -111,24 +114,37 @@ func (e *Engine) queueGroup(g *group) {
 
 // sendGroups sends a shard's groups, a request each, and reports whether there were any.
 func (e *Engine) sendGroups(sh *shardState, to *serverState) bool {
-	sent := false
-	for _, g := range sh.groups {
+	n := 0
+	sh.full = false
+	for ; n < len(sh.groups); n++ {
+		g := sh.groups[n]
+		if sh.full = g.open > 0 && sh.flying+g.open > max(sh.window, 2*g.open); sh.full {
+			break
+		}
 		g.queued = false
 		if g.open > 0 {
 			e.sendGroup(g, to)
-			sent = true
 		}
 	}
-	clear(sh.groups)
-	sh.groups = sh.groups[:0]
-	return sent
+	rest := copy(sh.groups, sh.groups[n:])
+	clear(sh.groups[rest:])
+	sh.groups = sh.groups[:rest]
+	sh.waiting = 0
+	for _, g := range sh.groups {
+		sh.waiting += g.open
+	}
+	for _, g := range sh.groups {
+		e.shedGroup(g)
+	}
+	return n > 0
 }
 
 func (e *Engine) sendGroup(g *group, to *serverState) {
 	if g.shard.gather == g {
 		g.shard.gather = nil
 	}
-	r := &request{kind: itemTransfer, server: to, group: g, open: g.open}
+	r := &request{kind: itemTransfer, server: to, group: g, open: g.open, size: g.open, sent: e.now}
+	g.shard.flying += r.size
 	records := g.records[:len(g.records):len(g.records)]
 	if g.open < len(g.records) {
 		records = make([]ledger.Record, 0, g.open)
@@ -180,6 +196,7 @@ func (e *Engine) onGroupReply(r *request, reply *wire.Reply) {
 		e.groupResult(r, &reply.Results[i])
 	}
 	if r.open <= 0 {
+		e.pace(r.server.shard, e.now-r.sent)
 		e.forget(r)
 	}
 }
@@ -311,7 +328,7 @@ func (e *Engine) tell(g *group, i int, res Result) {
 // leave lets a record go on as an operation of its own, with one item that is not queued. by is the request
 // whose answer is the reason, or 0.
 func (e *Engine) leave(g *group, i int, by uint64) *op {
-	o := &op{kind: opTransfer, admitted: g.admitted, detached: g.states[i] == recordTold}
+	o := &op{kind: opTransfer, since: g.since, admitted: g.admitted, detached: g.states[i] == recordTold}
 	o.coord = txn.NewCoordinator(g.records[i], []shard.ID{g.shard.id})
 	for range g.unrefused {
 		o.coord.Sent()
@@ -354,6 +371,7 @@ func (e *Engine) groupRefused(r *request, sure, final bool) {
 		return
 	}
 	e.queueGroup(g)
+	e.shedGroup(g)
 }
 
 // expireGroup ends the wait of what is open: poison it where a copy may be appended.
@@ -372,6 +390,12 @@ func (e *Engine) expireGroup(g *group) {
 // failGroup ends what is open as surely not applied.
 func (e *Engine) failGroup(g *group) {
 	why := e.why(g.shard)
+	switch {
+	case !g.admitted:
+		why = e.noRoom()
+	case g.shard.full && !g.shard.busy && g.unrefused == 0 && e.target(g.shard) != nil:
+		why = fmt.Sprintf("%s is slow, and %d transfers of this client wait for it", g.shard.id, g.shard.flying)
+	}
 	for i := range g.records {
 		if g.states[i] <= recordTold {
 			e.endRecord(g, i, Result{

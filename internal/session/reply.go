@@ -188,6 +188,7 @@ func (e *Engine) onRefusal(r *request, reply *wire.Reply) {
 			e.refusedForGood(it, reply)
 		default:
 			e.requeue(it)
+			e.shed(it.op)
 		}
 	}
 }
@@ -220,6 +221,7 @@ func (e *Engine) forget(r *request) {
 	if e.requests.Remove(r.id) && r.kind == itemFinish {
 		e.finishing--
 	}
+	r.lands()
 }
 
 // resend queues the open items of a request again. They may be appended by now: a copy is safe

@@ -48,6 +48,11 @@ type shardState struct {
 	everUp  bool         // one of its servers has been connected
 
 	accounts  shard.Range
+	window    int      // bounds flying, if anything flies
+	flying    int      // records of groups in requests without a full answer
+	full      bool     // the last flush left groups for the window's sake
+	waiting   int      // records of those
+	cutTick   uint64   // when the window was made smaller last
 	gather    *group   // that single transfers of this turn join
 	groups    []*group // to be sent with the next flush
 	ready     []*item  // likewise
@@ -58,6 +63,7 @@ type shardState struct {
 	// does not serve. No transfer is begun with it and another shard until a probe was answered.
 	doubtful bool
 	probing  bool
+	busy     bool       // the last refusal said so, and nothing was served since
 	silent   []*request // without an answer from a server that is silent, oldest first
 	text     string     // what its servers last gave as the reason
 
@@ -217,8 +223,11 @@ func (e *Engine) blame(o *op) (shard.ID, string) {
 		return e.blameAudit(o.audit)
 	}
 	parts := o.coord.Participants()
+	if !o.admitted {
+		return parts[0], e.noRoom()
+	}
 	for _, p := range parts {
-		if sh := e.byShard[p]; e.target(sh) == nil || sh.doubtful {
+		if sh := e.byShard[p]; sh.busy || e.target(sh) == nil || sh.doubtful {
 			return p, e.why(sh)
 		}
 	}
@@ -313,6 +322,8 @@ func (e *Engine) refusedBy(s *serverState, r *wire.Reply) {
 		sh.doubtful = true
 		sh.holdUntil = e.now + electionTicks
 	case wire.StatusBusy:
+		sh.busy = true
+		e.shrink(sh, busyTicks)
 		sh.text = fmt.Sprintf("server %s is busy: %s", s.id, r.Text)
 		sh.holdUntil = e.now + min(uint64(1)<<min(sh.refusals, 5), 20)
 	case wire.StatusNotReady:

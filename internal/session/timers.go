@@ -18,6 +18,8 @@ const (
 	timerPatience                        // a settlement goes on with the shards that answered
 	timerAudit                           // an audit tries its next number
 	timerGroup                           // a group's deadline
+	timerGroupBusy                       // a group has waited for long, perhaps for a busy server
+	timerOpBusy                          // a transfer between shards likewise
 	timerGroupReach                      // a group needs a shard that was never reached
 )
 
@@ -63,6 +65,14 @@ func (e *Engine) fire(t timer) {
 	case timerGroup:
 		if g := e.groups.Get(t.id); g != nil {
 			e.expireGroup(g)
+		}
+	case timerGroupBusy:
+		if g := e.groups.Get(t.id); g != nil {
+			e.shedGroup(g)
+		}
+	case timerOpBusy:
+		if o := e.opOf(t.id); o != nil {
+			e.shed(o)
 		}
 	case timerGroupReach:
 		if g := e.groups.Get(t.id); g != nil {
@@ -196,6 +206,7 @@ func (e *Engine) unanswered(r *request) {
 // copy sends what is open of a request to the leader, once: the copy has a timer of its own.
 func (e *Engine) copy(r *request) {
 	r.copied = true
+	r.lands()
 	e.resend(r)
 }
 
@@ -222,7 +233,7 @@ func (e *Engine) served(by *serverState) {
 	sh := by.shard
 	sh.leader = by
 	sh.hops, sh.refusals = 0, 0
-	sh.doubtful, sh.text = false, ""
+	sh.doubtful, sh.busy, sh.text = false, false, ""
 	silent := sh.silent
 	sh.silent = nil
 	for _, r := range silent {
