@@ -25,7 +25,7 @@ func (l *workload) crowd() {
 		l.half(k, home.Shard)
 		c := pick(l.rng, l.w.clients)
 		l.soon(c, within, func() { l.submit(c, k) })
-		if i == 0 && slices.Contains(l.w.plan.faults, faultStrand) && l.rng.chance(0.5) {
+		if i == 0 && slices.Contains(l.w.plan.faults, faultStrand) && l.rng.chance(0.2) {
 			l.w.nemesis.strandSoon(away.Shard)
 		}
 	}
@@ -78,13 +78,13 @@ func (l *workload) race(c *clientProc) {
 		l.tombstoneOf(pick(l.rng, l.w.topology.Clusters).Shard, k, l.rng.between(0, within))
 	}
 	l.soon(c, within, func() { l.submit(c, k) })
-	if slices.Contains(l.w.plan.faults, faultLeaders) && l.rng.chance(0.5) {
+	if slices.Contains(l.w.plan.faults, faultLeaders) && l.rng.chance(0.1) {
 		l.w.nemesis.pauseLeadersIn(l.rng.between(0, within))
 	}
 	for range l.rng.between(1, 2) {
 		other, what := pick(l.rng, l.w.clients), pick(l.rng, []kind{askCancel, askCancel, askResolve})
 		l.soon(other, within, func() { l.settle(other, what, k.record.ID) })
-		if slices.Contains(l.w.plan.faults, faultSlowReader) && l.rng.chance(0.3) {
+		if slices.Contains(l.w.plan.faults, faultSlowReader) && l.rng.chance(0.1) {
 			l.soon(other, 2*within, func() { other.readLater(l.rng.between(500*millisecond, 4*second)) })
 		}
 	}
