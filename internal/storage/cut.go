@@ -136,5 +136,9 @@ func (l *Log) Reset(index, term uint64) error {
 	last := &l.segments[len(l.segments)-1]
 	*last = segmentContent{generation: last.generation}
 	last.note(marker)
-	return l.Cut(index)
+	if err := l.Cut(index); err != nil {
+		return err
+	}
+	// Surely gone: a later start that reads from behind the reset would take them for what comes before it.
+	return syncDir(l.dir.fs, l.dir.path)
 }
