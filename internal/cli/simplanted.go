@@ -54,6 +54,7 @@ type plantedBug struct {
 	Tried      int            `json:"tried"`       // seeds until it was caught, or all
 	Seed       uint64         `json:"seed"`        // that caught it
 	DurationMs int64          `json:"duration_ms"` // of each run, under faults
+	Faults     []string       `json:"faults"`      // the only kinds; none: what each seed draws
 	Checkers   []string       `json:"checkers"`    // that fired at this seed, in order
 	Violation  *sim.Violation `json:"violation"`   // the first
 	Repeat     string         `json:"repeat"`
@@ -185,7 +186,9 @@ func (a *App) searchPlanted(ctx context.Context, crew *simCrew, p simArgs, bugs 
 
 // searchOne runs seeds from first on, as many at a time as there are workers, until one catches the bug.
 func (a *App) searchOne(ctx context.Context, crew *simCrew, p simArgs, b planted.Info, first uint64, seeds int) (plantedBug, error) {
-	found := plantedBug{Name: b.Name, What: b.What, Model: b.Model, DurationMs: p.Options.DurationMs, Checkers: []string{}}
+	found := plantedBug{
+		Name: b.Name, What: b.What, Model: b.Model, DurationMs: p.Options.DurationMs, Faults: p.faults(), Checkers: []string{},
+	}
 	for found.Tried < seeds && !found.Caught {
 		jobs := make([]sim.Options, min(len(crew.children), seeds-found.Tried))
 		for i := range jobs {
@@ -227,6 +230,9 @@ func (a *App) tookAlone(ctx context.Context, crew *simCrew, p simArgs, b *plante
 	return nil
 }
 
+// faults lists the kinds of faults that were asked for.
+func (p *simArgs) faults() []string { return append([]string{}, p.Options.Faults...) }
+
 func (p *simArgs) plantedJob(name string, seed uint64) sim.Options {
 	o := p.Options
 	o.Planted, o.Seed, o.KeepGoing = name, seed, true
@@ -267,7 +273,7 @@ func (a *App) checkersAlone(ctx context.Context, crew *simCrew, p simArgs, bugs 
 		job.Options.Checkers = []string{string(c.Name)}
 		b, seed, seeds := firstCaughtBy(bugs, c.Name), p.Seed, p.Seeds
 		if b != nil {
-			seed, seeds, job.Options.DurationMs = b.Seed, 1, b.DurationMs
+			seed, seeds, job.Options.DurationMs, job.Options.Faults = b.Seed, 1, b.DurationMs, b.Faults
 		} else if b = meantFor(bugs, c.Name); b == nil {
 			out = append(out, alone)
 			continue
@@ -297,7 +303,7 @@ func meantFor(bugs []plantedBug, c sim.Check) *plantedBug {
 func firstCaughtBy(bugs []plantedBug, c sim.Check) *plantedBug {
 	var first *plantedBug
 	for i := range bugs {
-		if !slices.Contains(bugs[i].Checkers, string(c)) {
+		if !slices.Contains(bugs[i].Checkers, string(c)) || len(bugs[i].Faults) > 0 {
 			continue
 		}
 		if info, _ := planted.Named(bugs[i].Name); info.Checker == string(c) {

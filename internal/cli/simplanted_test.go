@@ -26,7 +26,7 @@ func TestPlantedNeedsABuildWithTheTag(t *testing.T) {
 func TestKnownSeeds(t *testing.T) {
 	v := &plantedResult{
 		Bugs: []plantedBug{
-			{Name: "early-ack", Caught: true, Seed: 7, DurationMs: 20_000, Tried: 3, Checkers: []string{"durable", "agreement"}},
+			{Name: "early-ack", Caught: true, Seed: 7, DurationMs: 20_000, Tried: 3, Checkers: []string{"durable", "agreement"}, Faults: []string{"kill", "pause"}},
 			{Name: "stale-read", DurationMs: 60_000, Tried: 2000},
 		},
 		Checkers: []plantedChecker{{Check: "durable", Bug: "early-ack", Seed: 7, DurationMs: 20_000, Caught: true}, {Check: "leader"}},

@@ -18,10 +18,14 @@ func plantedFile(v *plantedResult) string {
 	var b strings.Builder
 	b.WriteString("# Planted bugs, with a seed that catches each, the number of seeds tried, and the checkers that fire at it; open: the bug\n" +
 		"# has survived so many. Then, for each checker, a seed and a bug that it catches alone. Written by `make planted`, replayed by CI.\n")
-	b.WriteString("# bug\tname\tseed\tms under faults\tseeds tried\tcheckers\n# checker\tname\tseed\tms under faults\tbug\n")
+	b.WriteString("# bug\tname\tseed\tms under faults\tseeds tried\tcheckers\tthe only kinds of faults, if it is not what the seed draws\n# checker\tname\tseed\tms under faults\tbug\n")
 	for i := range v.Bugs {
 		if g := &v.Bugs[i]; g.Caught {
-			fmt.Fprintf(&b, "bug\t%s\t%d\t%d\t%d\t%s\n", g.Name, g.Seed, g.DurationMs, g.Tried, strings.Join(g.Checkers, ","))
+			fmt.Fprintf(&b, "bug\t%s\t%d\t%d\t%d\t%s", g.Name, g.Seed, g.DurationMs, g.Tried, strings.Join(g.Checkers, ","))
+			if len(g.Faults) > 0 {
+				b.WriteString("\t" + strings.Join(g.Faults, ","))
+			}
+			b.WriteString("\n")
 		} else {
 			fmt.Fprintf(&b, "open\t%s\t0\t%d\t%d\n", g.Name, g.DurationMs, g.Tried)
 		}
@@ -54,7 +58,7 @@ func parsePlanted(text string) (*plantedResult, error) {
 		case fields[0] == "checker":
 			v.Checkers = append(v.Checkers, plantedChecker{Check: fields[1], Bug: fields[4], Seed: seed, DurationMs: ms, Caught: true})
 			continue
-		case fields[0] != "open" && (fields[0] != "bug" || len(fields) != 6):
+		case fields[0] != "open" && (fields[0] != "bug" || len(fields) != 6 && len(fields) != 7):
 			return nil, fmt.Errorf("line %d: neither a bug nor a checker: %q", n+1, line)
 		}
 		tried, err := strconv.Atoi(fields[4])
@@ -64,6 +68,9 @@ func parsePlanted(text string) (*plantedResult, error) {
 		b := plantedBug{Name: fields[1], Seed: seed, DurationMs: ms, Tried: tried, Caught: fields[0] == "bug"}
 		if b.Caught {
 			b.Checkers = strings.Split(fields[5], ",")
+			if len(fields) == 7 {
+				b.Faults = strings.Split(fields[6], ",")
+			}
 		}
 		v.Bugs = append(v.Bugs, b)
 	}
@@ -129,9 +136,11 @@ func (a *App) replayPlanted(ctx context.Context, crew *simCrew, p simArgs, known
 			a.notef("%s is open: it has survived %s", b.Name, plural(k.Tried, "seed"))
 			continue
 		}
-		out = append(out, plantedBug{Name: b.Name, What: b.What, Model: b.Model, DurationMs: k.DurationMs, Tried: k.Tried, Checkers: []string{}})
+		out = append(out, plantedBug{
+			Name: b.Name, What: b.What, Model: b.Model, DurationMs: k.DurationMs, Faults: append([]string{}, k.Faults...), Tried: k.Tried, Checkers: []string{},
+		})
 		job := p.plantedJob(b.Name, k.Seed)
-		job.DurationMs = k.DurationMs
+		job.DurationMs, job.Faults = k.DurationMs, k.Faults
 		jobs = append(jobs, job)
 	}
 	reports, err := crew.runAll(ctx, jobs)
@@ -145,7 +154,7 @@ func (a *App) replayPlanted(ctx context.Context, crew *simCrew, p simArgs, known
 		a.notef("%s: seed %d does not catch it any more; trying %d more", out[i].Name, jobs[i].Seed, plantedMore)
 		info, _ := planted.Named(out[i].Name)
 		more := p
-		more.Options.DurationMs = jobs[i].DurationMs
+		more.Options.DurationMs, more.Options.Faults = jobs[i].DurationMs, jobs[i].Faults
 		if out[i], err = a.searchOne(ctx, crew, more, info, jobs[i].Seed+1, plantedMore); err != nil {
 			return nil, err
 		}
