@@ -93,3 +93,29 @@ type Moved struct {
 	Account string `json:"account"`
 	Amount  string `json:"amount"` // more than before; negative: less
 }
+
+// ReplaceRequest asks a cluster's leader for the next step of replacing a server whose directory is lost.
+type ReplaceRequest struct {
+	Server int `json:"server"`
+	// Force replaces a server that is alive.
+	Force bool `json:"force"`
+}
+
+// Phases of a replacement, in their order.
+const (
+	ReplaceWaiting   = "waiting"   // for the server's new process
+	ReplaceRemoved   = "removed"   // the old incarnation is no member any more
+	ReplaceLearner   = "learner"   // the new incarnation gets the log, and does not vote
+	ReplaceStreaming = "streaming" // it fetches a checkpoint
+	ReplacePromoted  = "promoted"  // it votes: done
+)
+
+// ReplaceReply says how far a replacement is. Every step is asked for anew, of whoever leads.
+type ReplaceReply struct {
+	Server int `json:"server"`
+	// Leader is the server that leads, 0 if it is not known. The others take no step, and name no phase.
+	Leader int    `json:"leader"`
+	Phase  string `json:"phase,omitempty"`
+	// Percent of the checkpoint, or of the log, that the new incarnation has.
+	Percent int `json:"percent"`
+}

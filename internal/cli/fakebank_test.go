@@ -16,6 +16,7 @@ import (
 // fakeBank is a bank in memory, with the default topology. Its transfers take 1.5 ms by their own
 // account and move money at once.
 type fakeBank struct {
+	replaced int // calls of Replace
 	topology *shard.Topology
 	// scenario is "", or what is wrong with the bank: down, minority, unknown, busy, violation,
 	// empty (nothing is known of any id), stale (strong reads show the opening), foreign (they show more than
@@ -331,6 +332,15 @@ func (b *fakeBank) CheckConservation(context.Context) (api.Check, error) {
 	}
 	v.Shards = []api.ShardCheck{sh}
 	return v, nil
+}
+
+func (b *fakeBank) Replace(_ context.Context, server int, _ bool) (api.ReplaceReply, error) {
+	b.replaced++
+	phases := []string{api.ReplaceWaiting, api.ReplaceRemoved, api.ReplaceStreaming, api.ReplaceLearner, api.ReplacePromoted}
+	if server == 9 {
+		return api.ReplaceReply{}, &api.Error{Code: codeRefused, Message: "server 9 is alive and takes part: there is nothing to replace"}
+	}
+	return api.ReplaceReply{Server: server, Leader: 1, Phase: phases[min(b.replaced, len(phases))-1], Percent: 20 * b.replaced}, nil
 }
 
 func (b *fakeBank) Audit(context.Context) (api.Audit, error) {

@@ -79,7 +79,7 @@ func newRootCmd(a *App) *cobra.Command {
 	root.AddCommand(
 		newTransferCmd(a), newFileTransferCmd(a), newBalanceCmd(a), newHistoryCmd(a), newGetTransferCmd(a), newDatastoreCmd(a), newExplainCmd(a),
 		newPerformanceCmd(a), newStatusCmd(a), newResolveCmd(a), newCancelCmd(a), newInDoubtCmd(a),
-		newAuditCmd(a), newCheckCmd(a), newSimCmd(a), newBenchCmd(a), newConfigCmd(a), newVersionCmd(a), newCompletionCmd(a),
+		newAuditCmd(a), newCheckCmd(a), newReplaceCmd(a), newSimCmd(a), newBenchCmd(a), newConfigCmd(a), newVersionCmd(a), newCompletionCmd(a),
 	)
 	root.AddCommand(hostCommands(a)...)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

@@ -33,6 +33,7 @@ type serverArgs struct {
 	LogLevel, LogFormat string
 	AllowFaults         bool
 	ForceBootstrap      bool
+	Replace             bool
 	ExitWithStdin       bool // end at once when standard input closes: a child of the demo
 	CPUProfile          string
 	Storage             config.Storage
@@ -70,6 +71,7 @@ leadership; a second signal ends it at once, which is as safe as kill -9: nothin
 	f.StringVar(&s.LogFormat, "log-format", "text", "`FORMAT` is text or json")
 	f.BoolVar(&s.AllowFaults, "allow-faults", false, "let clients cut this server's network, for demo and tests")
 	f.BoolVar(&s.ForceBootstrap, "force-bootstrap", false, "open a new bank without asking every replica; can lose a bank that exists")
+	f.BoolVar(&s.Replace, "replace", false, "with an empty directory, wait to take the place of this server's lost one (raftbank replace)")
 	f.BoolVar(&s.ExitWithStdin, "exit-with-stdin", false, "end when standard input closes")
 	f.StringVar(&s.CPUProfile, "cpu-profile", "", "write a CPU profile of the whole run to this file")
 	addStorageFlags(f, &s.Storage)
@@ -116,7 +118,7 @@ func (a *App) runServer(_ context.Context, s serverArgs) error {
 	memory.SilentAfter = s.SilentAfter
 	err = node.Run(ctx, node.Options{
 		Server: me.ID, Topology: a.Topology, DataDir: s.DataDir, KeyFile: s.KeyFile, Listen: s.Listen,
-		AllowFaults: s.AllowFaults, ForceBootstrap: s.ForceBootstrap, Logger: logger, Version: a.Version,
+		AllowFaults: s.AllowFaults, ForceBootstrap: s.ForceBootstrap, Replace: s.Replace, Logger: logger, Version: a.Version,
 		Memory: memory,
 		Ready: func(addr string) {
 			_, _ = fmt.Fprintf(a.Out, "server %s of %s (accounts %s), %s, data %s\n",

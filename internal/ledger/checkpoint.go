@@ -55,7 +55,7 @@ type Frozen struct {
 }
 
 // checkpointMagic begins the encoded part of a checkpoint beside its pages; the last byte is the version.
-const checkpointMagic = "RBCHECK\x01"
+const checkpointMagic = "RBCHECK\x02"
 
 // Sizes in bytes of the parts of a checkpoint.
 const (
@@ -129,7 +129,7 @@ func (f *Frozen) Head() []byte {
 }
 
 // appendHead encodes, little endian: magic 8, shard 4, index 8, term 8, time 8, rows 8, state hash of the
-// accounts 8, CRC 4, chain 32, number of hash points 4, hash points, genesis flag 1, genesis, audits. The
+// accounts 8, CRC 4, chain 32, number of hash points 4, hash points, genesis flag 1, genesis, members, audits. The
 // transfers in P follow.
 func (s *State) appendHead(b []byte, rows uint64) []byte {
 	b = append(b, checkpointMagic...)
@@ -144,6 +144,7 @@ func (s *State) appendHead(b []byte, rows uint64) []byte {
 	if s.genesis != nil {
 		b = s.genesis.appendTo(b)
 	}
+	b = s.appendMembers(b)
 	return s.audit.appendTo(b)
 }
 
@@ -185,6 +186,7 @@ func Restore(id shard.ID, h History, x Index, c Saved) (*State, error) {
 			return nil, err
 		}
 	}
+	s.decodeMembers(r)
 	s.decodeAudit(r)
 	s.restorePrepared(r, rows)
 	if r.err == nil && s.accounts.hash() != hash {

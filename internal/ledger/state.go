@@ -10,6 +10,7 @@ import (
 type State struct {
 	shard   shard.ID
 	genesis *Genesis // nil until it is applied
+	members *Members // nil while they are the founding ones
 	// index and term are of the last applied entry.
 	index, term uint64
 	// timeNs is the latest time seen: rows never go back in time, whatever the leaders' clocks do.

@@ -56,6 +56,9 @@ func (n *node) form(ctx context.Context, self wire.Probe, members []uint64) ([]u
 
 // waitingText says what a start waits for, to the log and to clients.
 func (n *node) waitingText(f *replica.Former) string {
+	if _, done := n.dir.Members(); n.o.Replace && !done {
+		return fmt.Sprintf("server %s waits to take its earlier incarnation's place in %s: run raftbank replace %s", n.o.Server, n.cluster.Shard, n.o.Server)
+	}
 	var names []string
 	for _, id := range f.WaitingFor() {
 		names = append(names, id.String())

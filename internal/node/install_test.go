@@ -14,13 +14,13 @@ import (
 	"raftbank/internal/wire"
 )
 
-// load moves an amount of 0 debits net: n requests of 8,000 transfers between accounts 3 and 4, in both directions. Ids go
+// load moves an amount of 0 debits net: n requests of 1,000 transfers between accounts 3 and 4, in both directions. Ids go
 // on from first.
 func (c *cluster) load(first, n int) {
 	c.t.Helper()
 	for k := range n {
 		var records []ledger.Record
-		for i := range 8000 {
+		for i := range 1000 {
 			r := ledger.Record{Debit: 3, Credit: 4, Amount: ledger.Units(1), Currency: ledger.DefaultCurrency}
 			if i%2 == 1 {
 				r.Debit, r.Credit = 4, 3
@@ -38,7 +38,7 @@ func (c *cluster) load(first, n int) {
 func TestFetchesCheckpoint(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.memory = Memory{CheckpointSize: 1 << 20, MaxLogSize: 1, SilentAfter: 200 * time.Millisecond}
+	c.memory = Memory{SegmentSize: 128 << 10, CheckpointSize: 128 << 10, MaxLogSize: 1, SilentAfter: 200 * time.Millisecond}
 	for _, s := range c.topology.Clusters[0].Servers {
 		c.start(s.ID)
 	}

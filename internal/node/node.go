@@ -42,7 +42,10 @@ type Options struct {
 	AllowFaults bool
 	// ForceBootstrap forms the group without the servers that do not answer.
 	ForceBootstrap bool
-	Logger         *slog.Logger
+	// Replace lets a server with an empty directory wait until its group takes it as a new incarnation (raftbank replace).
+	// With any other directory it changes nothing.
+	Replace bool
+	Logger  *slog.Logger
 	// Memory bounds what storage holds in memory.
 	Memory Memory
 	// Version of the program, for status.
@@ -276,6 +279,9 @@ func (n *node) join(ctx context.Context) ([]uint64, error) {
 	id := n.dir.Identity()
 	self := wire.Probe{Shard: id.Shard, Server: id.Server, Incarnation: id.Incarnation, State: wire.ReplicaEmpty}
 	members, initialised := n.dir.Members()
+	if n.o.Replace {
+		self.State = wire.ReplicaJoining
+	}
 	if initialised {
 		if err := n.openLog(members); err != nil {
 			return nil, err
@@ -296,6 +302,10 @@ func (n *node) join(ctx context.Context) ([]uint64, error) {
 	// Before anything is appended: from now on the directory is known to have been part of a group.
 	if err := n.dir.SetMembers(formed); err != nil {
 		return nil, err
+	}
+	if n.o.Replace {
+		n.o.Logger.Info("taken into the group as a new incarnation", "incarnation", id.Incarnation)
+		return formed, n.openLog(formed)
 	}
 	n.o.Logger.Info("group formed", "members", memberText(formed))
 	if missing := len(n.cluster.Servers) - len(formed); missing > 0 {

@@ -38,6 +38,7 @@ type cluster struct {
 	request  uint64
 	force    bool // start with --force-bootstrap
 	memory   Memory
+	replace  map[shard.ServerID]bool // start with --replace
 }
 
 // server is one run of a node.
@@ -97,6 +98,7 @@ func (c *cluster) options(id shard.ServerID) Options {
 	return Options{
 		Server: id, Topology: c.topology, DataDir: filepath.Join(c.dir, id.String()),
 		ForceBootstrap: c.force, Logger: slog.New(slog.DiscardHandler), Version: "test", Memory: c.memory,
+		Replace: c.replace[id],
 	}
 }
 

@@ -93,6 +93,7 @@ const (
 	AuditUnsettled
 	SnapshotUnsynced
 	SnapshotUnchecked
+	LearnerPromotedEarly
 )
 
 // Info describes a planted bug.
@@ -196,6 +197,7 @@ func All() []Info {
 		{AuditUnsettled, "audit-unsettled", "a shard gives its part without settling what was prepared at the cut", "audit_total.pml BUG_NOSETTLE", "snapshot"},
 		{SnapshotUnsynced, "snapshot-unsynced", "a fetched checkpoint is acknowledged before the name of its generation is durable", "", "recovery"},
 		{SnapshotUnchecked, "snapshot-unchecked", "the checksum of a checkpoint's part is not looked at", "", "replay"},
+		{LearnerPromotedEarly, "learner-promoted-early", "a new server votes before it has what the others hold", "", "identity"},
 	}
 }
 

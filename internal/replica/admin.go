@@ -51,6 +51,11 @@ func (r *Replica) admin(c call, m *wire.AdminRequest) {
 		}
 	case wire.AdminInDoubt:
 		v = r.inDoubt()
+	case wire.AdminReplace:
+		var q api.ReplaceRequest
+		if err = json.Unmarshal(m.Body, &q); err == nil {
+			v, err = r.replace(&q)
+		}
 	case wire.AdminCheck:
 		v = r.check()
 	default:

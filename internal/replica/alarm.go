@@ -27,7 +27,7 @@ func (r *Replica) raise(text string) {
 // tellAlarm sends the alarm to the other replicas of the shard. It needs no message of its own: a reply that
 // nobody asked for, with request number 0, which no inquiry has.
 func (r *Replica) tellAlarm() {
-	for _, id := range r.options.Members {
+	for _, id := range r.conf.all {
 		if id != r.id {
 			r.out.Sends = append(r.out.Sends, Send{Server: ServerOf(id),
 				Message: &wire.Reply{Status: wire.StatusNotReady, Text: r.alarm}})

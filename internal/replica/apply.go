@@ -29,7 +29,14 @@ func (r *Replica) applyUpTo(durable uint64) {
 
 func (r *Replica) apply(e *raftpb.Entry) {
 	index, term := e.GetIndex(), e.GetTerm()
+	if e.GetType() == raftpb.EntryConfChange {
+		r.applyMembers(e)
+		return
+	}
 	if e.GetType() != raftpb.EntryNormal || len(e.GetData()) == 0 {
+		if m := &r.conf; m.settled == 0 && m.settleTerm == term && m.settleTerm == r.lead.term && index > m.settleAfter {
+			m.settled = index
+		}
 		r.state.Skip(index, term)
 		return
 	}

@@ -35,7 +35,7 @@ func (r *Replica) Needless() (all, live uint64) {
 		all = min(all, r.feeding.held.Index)
 	}
 	live = all
-	for _, id := range r.options.Members {
+	for _, id := range r.conf.all {
 		reach := r.checkpoints.reach[id]
 		all = min(all, reach)
 		if id == r.id || r.now-r.checkpoints.heard[id] <= uint64(r.options.Limits.SilentTicks) {
@@ -50,7 +50,7 @@ func (r *Replica) tellCheckpoint() {
 	if index == 0 {
 		return
 	}
-	for _, id := range r.options.Members {
+	for _, id := range r.conf.all {
 		if id != r.id {
 			r.out.Sends = append(r.out.Sends, Send{Server: ServerOf(id),
 				Message: &wire.Checkpoint{Shard: r.options.Shard, From: r.id, Index: index}})

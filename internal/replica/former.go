@@ -16,13 +16,15 @@ var (
 	ErrEmptied = errors.New("data directory is empty")
 	// ErrRolledBack: the directory holds less than this server once acknowledged.
 	ErrRolledBack = errors.New("data directory was rolled back")
+	// ErrReplaced: another incarnation of this server has taken its place.
+	ErrReplaced = errors.New("server was replaced")
 	// ErrForeign: the peers serve another shard under this server's number.
 	ErrForeign = errors.New("configurations disagree")
 )
 
 // FormerOptions configure a Former.
 type FormerOptions struct {
-	Self    wire.Probe // what this replica is; State tells an empty directory
+	Self    wire.Probe // what this replica is; State tells an empty directory, and one that is to take another's place
 	Peers   []shard.ServerID
 	Members []uint64 // of the directory; nil if empty
 	Force   bool     // --force-bootstrap: form with those who answer, after a wait
@@ -48,6 +50,9 @@ type Former struct {
 
 // NewFormer returns a Former; its first Sends are its probes.
 func NewFormer(o FormerOptions) *Former {
+	if o.Self.State == wire.ReplicaInitialised {
+		o.Self.Founding = o.Members
+	}
 	f := &Former{options: o, replies: map[shard.ServerID]*wire.ProbeReply{}}
 	f.probe()
 	f.judge()
@@ -56,7 +61,9 @@ func NewFormer(o FormerOptions) *Former {
 
 func (f *Former) self() uint64 { return RaftID(f.options.Self.Server, f.options.Self.Incarnation) }
 
-func (f *Former) empty() bool { return f.options.Self.State == wire.ReplicaEmpty }
+func (f *Former) empty() bool { return f.options.Self.State != wire.ReplicaInitialised }
+
+func (f *Former) joining() bool { return f.options.Self.State == wire.ReplicaJoining }
 
 // Tick advances the timers by one tick of 50 ms.
 func (f *Former) Tick() {
@@ -70,7 +77,7 @@ func (f *Former) Tick() {
 func (f *Former) probe() {
 	for _, p := range f.options.Peers {
 		// An empty peer may be initialised by the next time.
-		if r := f.replies[p]; r != nil && r.State == wire.ReplicaInitialised {
+		if r := f.replies[p]; r != nil && r.State == wire.ReplicaInitialised && !f.joining() {
 			continue
 		}
 		m := f.options.Self
@@ -84,7 +91,7 @@ func (f *Former) Step(from shard.ServerID, m wire.Message) {
 	case *wire.Probe:
 		f.answer(from, m)
 	case *wire.ProbeReply:
-		if slices.Contains(f.options.Peers, from) && m.Server == from {
+		if slices.Contains(f.options.Peers, from) && m.Server == from && m.About == f.self() {
 			f.replies[from] = m
 			f.judge()
 		}
@@ -96,16 +103,20 @@ func (f *Former) answer(from shard.ServerID, m *wire.Probe) {
 	s := &f.options.Self
 	reply := &wire.ProbeReply{
 		Shard: s.Shard, Server: s.Server, Incarnation: s.Incarnation, State: s.State,
-		Term: s.Term, LastIndex: s.LastIndex, Members: f.options.Members, Verdict: wire.VerdictOK,
+		Term: s.Term, LastIndex: s.LastIndex, Members: f.options.Members, Founding: f.options.Members,
+		About: RaftID(m.Server, m.Incarnation), Verdict: wire.VerdictOK,
 	}
 	if f.empty() && f.members != nil {
 		// Formed in this process, and perhaps not yet written.
-		reply.State, reply.Members = wire.ReplicaInitialised, f.members
+		reply.State, reply.Members, reply.Founding = wire.ReplicaInitialised, f.members, f.members
 	}
 	switch {
 	case m.Shard != s.Shard || m.Server != from:
 		reply.Verdict = wire.VerdictForeign
-	case reply.State == wire.ReplicaInitialised && !slices.Contains(reply.Members, RaftID(m.Server, m.Incarnation)):
+	case reply.State != wire.ReplicaInitialised || m.State == wire.ReplicaJoining:
+	case m.State == wire.ReplicaInitialised && slices.Equal(m.Founding, reply.Founding):
+		// Of this group; whether it is a member still, the log tells, which is not replayed yet.
+	case !slices.Contains(reply.Founding, RaftID(m.Server, m.Incarnation)):
 		reply.Verdict = wire.VerdictStranger
 	}
 	f.sends = append(f.sends, Send{Server: from, Message: reply})
@@ -129,14 +140,28 @@ func (f *Former) judge() {
 		}
 		return
 	}
+	if f.joining() {
+		f.judgeJoining()
+		return
+	}
 	f.judgeEmpty()
+}
+
+// judgeJoining: this directory takes part once the group has made it a member.
+func (f *Former) judgeJoining() {
+	for _, p := range f.options.Peers {
+		if r := f.replies[p]; r != nil && r.State == wire.ReplicaInitialised && len(r.Founding) > 0 && slices.Contains(r.Members, f.self()) {
+			f.members = slices.Clone(r.Founding)
+			return
+		}
+	}
 }
 
 func (f *Former) judgeEmpty() {
 	heard := []uint64{f.self()}
 	for _, p := range f.options.Peers {
 		r := f.replies[p]
-		if r == nil {
+		if r == nil || r.State == wire.ReplicaJoining {
 			continue
 		}
 		if r.State == wire.ReplicaInitialised && slices.Contains(r.Members, f.self()) {
@@ -177,18 +202,29 @@ func (f *Former) WaitingFor() []shard.ServerID {
 	return w
 }
 
+func replacedError(s shard.ServerID) error {
+	return fmt.Errorf("server %s: %w: its directory belongs to an incarnation that is no member any more. "+
+		"Give it an empty directory, start it with --replace, and run: raftbank replace %s", s, ErrReplaced, s)
+}
+
 // verdictError turns a peer's verdict into the error that a person reads; nil if the verdict is OK.
 func verdictError(self *wire.Probe, r *wire.ProbeReply) error {
 	switch r.Verdict {
+	case wire.VerdictReplaced:
+		return replacedError(self.Server)
 	case wire.VerdictStranger:
+		if self.State == wire.ReplicaJoining {
+			return nil
+		}
 		if self.State == wire.ReplicaInitialised {
 			return fmt.Errorf("server %s: %w: its data directory belongs to another group of %s than that of server %s. "+
 				"One of the two was formed by force: keep the one that holds the bank", self.Server, ErrForeign, self.Shard, r.Server)
 		}
 		invariant.Sometimes("replica: refused an emptied directory")
 		return fmt.Errorf("server %s: %w, but %s already has a log (term %d, says server %s). "+
-			"Nothing is lost: the others hold it. Restore this server's directory; it must not take part without",
-			self.Server, ErrEmptied, self.Shard, r.Term, r.Server)
+			"Nothing is lost: the others hold it. Restore this server's directory; if it is lost for good, "+
+			"start this server with --replace and run: raftbank replace %s",
+			self.Server, ErrEmptied, self.Shard, r.Term, r.Server, self.Server)
 	case wire.VerdictRolledBack:
 		if self.Term >= r.RememberedTerm && self.LastIndex >= r.RememberedIndex {
 			return nil // a late answer to a probe of long ago: this directory holds what was acknowledged

@@ -167,7 +167,7 @@ func (b *bank) wantRolledBackRefused(back, witness shard.ServerID) {
 	b.tick(3)
 	b.kill(back)
 	probe := &wire.Probe{Shard: 1, Server: back, Incarnation: 100 + uint32(back), State: wire.ReplicaInitialised,
-		Term: b.replicas[witness].rn.BasicStatus().GetTerm(), LastIndex: 5}
+		Term: b.replicas[witness].rn.BasicStatus().GetTerm(), LastIndex: 5, Founding: b.members(1)}
 	b.replicas[witness].StepPeer(back, probe)
 	var reply *wire.ProbeReply
 	for b.replicas[witness].HasWork() {
@@ -199,7 +199,7 @@ func TestStaleProbeDoesNotBanAHealthyPeer(t *testing.T) {
 	b.tick(3)
 	// A copy of a probe from before those transfers arrives late.
 	b.replicas[lead].StepPeer(follower, &wire.Probe{Shard: 1, Server: follower, Incarnation: 100 + uint32(follower),
-		State: wire.ReplicaInitialised, Term: 1, LastIndex: 1})
+		State: wire.ReplicaInitialised, Term: 1, LastIndex: 1, Founding: b.members(1)})
 	b.tick(5)
 	if b.fatal[follower] != nil {
 		t.Fatalf("a healthy server stopped: %v", b.fatal[follower])

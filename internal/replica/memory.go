@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -80,7 +81,7 @@ func (r *Replica) stepProbe(from shard.ServerID, m *wire.Probe) {
 	reply := &wire.ProbeReply{
 		Shard: r.options.Shard, Server: r.options.Server, Incarnation: r.options.Incarnation,
 		State: wire.ReplicaInitialised, Term: r.rn.BasicStatus().GetTerm(), LastIndex: last,
-		Members: r.options.Members, Verdict: wire.VerdictOK,
+		Members: r.conf.all, Founding: r.options.Members, About: asker, Verdict: wire.VerdictOK,
 		RememberedTerm: known.term, RememberedIndex: known.index,
 	}
 	if m.Server == from {
@@ -89,7 +90,12 @@ func (r *Replica) stepProbe(from shard.ServerID, m *wire.Probe) {
 	switch {
 	case m.Shard != r.options.Shard || m.Server != from:
 		reply.Verdict = wire.VerdictForeign
-	case !r.isMember(asker):
+	case slices.Contains(r.conf.Removed, asker):
+		reply.Verdict = wire.VerdictReplaced
+	case m.State == wire.ReplicaJoining:
+		r.conf.joins(from, asker, r.now)
+	case m.State == wire.ReplicaInitialised && !slices.Equal(m.Founding, r.options.Members),
+		m.State == wire.ReplicaEmpty && !r.isMember(asker):
 		reply.Verdict = wire.VerdictStranger
 	case m.State == wire.ReplicaInitialised && (m.Term < known.term || m.LastIndex < known.index),
 		m.State == wire.ReplicaEmpty && known != acknowledged{}:
@@ -104,9 +110,17 @@ func (r *Replica) stepProbe(from shard.ServerID, m *wire.Probe) {
 	r.out.Sends = append(r.out.Sends, Send{Server: from, Message: reply})
 }
 
+// probe is what this replica says of itself.
+func (r *Replica) probe(last uint64) *wire.Probe {
+	return &wire.Probe{
+		Shard: r.options.Shard, Server: r.options.Server, Incarnation: r.options.Incarnation,
+		State: wire.ReplicaInitialised, Term: r.rn.BasicStatus().GetTerm(), LastIndex: last, Founding: r.options.Members,
+	}
+}
+
 // stepProbeReply takes a late verdict: this replica has started before a peer could answer.
 func (r *Replica) stepProbeReply(from shard.ServerID, m *wire.ProbeReply) {
-	if m.Shard != r.options.Shard || m.Server != from {
+	if m.Shard != r.options.Shard || m.Server != from || m.About != r.id {
 		return
 	}
 	last, err := r.options.Log.LastIndex()
@@ -114,9 +128,12 @@ func (r *Replica) stepProbeReply(from shard.ServerID, m *wire.ProbeReply) {
 		r.fatal(fmt.Errorf("read the log's last index: %w", err))
 		return
 	}
-	self := &wire.Probe{
-		Shard: r.options.Shard, Server: r.options.Server, Incarnation: r.options.Incarnation,
-		State: wire.ReplicaInitialised, Term: r.rn.BasicStatus().GetTerm(), LastIndex: last,
+	self := r.probe(last)
+	if m.State == wire.ReplicaInitialised && slices.Equal(m.Founding, r.options.Members) {
+		r.conf.met[RaftID(m.Server, m.Incarnation)] = true
+	}
+	if m.Verdict == wire.VerdictStranger && r.conf.asked[from] {
+		return // two groups have met; this one goes on
 	}
 	if err := verdictError(self, m); err != nil {
 		r.fatal(err)

@@ -52,13 +52,19 @@ func (r *Replica) sendRaft(ms []*raftpb.Message, chosen func(*raftpb.Message) bo
 
 // stepRaft takes raft messages of a peer. Those for or from another incarnation are refused.
 func (r *Replica) stepRaft(from shard.ServerID, m *wire.Raft) {
-	if m.Shard != r.options.Shard || m.To != r.id || ServerOf(m.From) != from || !r.isMember(m.From) {
+	if m.Shard != r.options.Shard || m.To != r.id || ServerOf(m.From) != from {
 		r.counters.wrongIncarnation++
+		return
+	}
+	if !r.isMember(m.From) {
+		r.counters.wrongIncarnation++
+		r.meet(m.From)
 		return
 	}
 	if r.refuses(m.From) {
 		return
 	}
+	r.conf.heard[m.From] = r.now
 	for _, data := range m.Messages {
 		msg, err := decodeRaft(data, m.From, m.To)
 		if err != nil || raft.IsLocalMsg(msg.GetType()) || !peerMaySend(msg) {
@@ -89,15 +95,6 @@ func peerMaySend(m *raftpb.Message) bool {
 		return ok
 	case raftpb.MsgHeartbeat, raftpb.MsgHeartbeatResp:
 		return len(m.GetContext()) == 0 || len(m.GetContext()) == 8
-	}
-	return false
-}
-
-func (r *Replica) isMember(id uint64) bool {
-	for _, m := range r.options.Members {
-		if m == id {
-			return true
-		}
 	}
 	return false
 }

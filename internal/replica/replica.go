@@ -71,7 +71,7 @@ type Options struct {
 	Server      shard.ServerID
 	Shard       shard.ID
 	Incarnation uint32   // of the data directory
-	Members     []uint64 // founding raft ids, sorted
+	Members     []uint64 // founding raft ids, sorted; entries of raft have changed them since
 	Topology    *shard.Topology
 	Keys        *txn.KeyRing
 	Log         Log
@@ -164,6 +164,7 @@ type Replica struct {
 	peers    peerMemory
 	// checkpoints says how far those of the members reach.
 	checkpoints checkpoints
+	conf        membership
 	feeding     feeding
 	fetching    fetching
 	settling    map[uint64]afterSettle
@@ -217,8 +218,9 @@ func New(o Options) (*Replica, error) {
 	r.reads.init()
 	r.answers.init()
 	r.peers.init()
-	if !slices.Contains(o.Members, r.id) {
-		return nil, fmt.Errorf("server %s (incarnation %d) is not a member of %s", o.Server, o.Incarnation, o.Shard)
+	r.conf.init(o.Members, r.state)
+	if slices.Contains(r.conf.Removed, r.id) {
+		return nil, replacedError(o.Server)
 	}
 	hs, _, err := o.Log.InitialState()
 	if err != nil {

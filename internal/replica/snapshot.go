@@ -72,9 +72,11 @@ type feeding struct {
 	budget  int                          // bytes that may leave in this tick
 	// askedAt is the tick of a member's last question; pausedAt that at which raft was seen to wait for it.
 	askedAt, pausedAt map[uint64]uint64
+	percent           map[uint64]int // of the checkpoint that a member has
 }
 
 func (f *feeding) init() {
+	f.percent = map[uint64]int{}
 	f.asks, f.askedAt, f.pausedAt = map[uint64]*wire.SnapshotAsk{}, map[uint64]uint64{}, map[uint64]uint64{}
 }
 
@@ -94,6 +96,12 @@ type raftStorage struct {
 	r *Replica
 }
 
+// InitialState implements raft.Storage: the configuration is that of the applied state.
+func (s raftStorage) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
+	hs, _, err := s.Log.InitialState()
+	return hs, s.r.conf.confState(), err
+}
+
 // Snapshot implements raft.Storage.
 func (s raftStorage) Snapshot() (*raftpb.Snapshot, error) {
 	m, ok := s.r.hold()
@@ -101,7 +109,7 @@ func (s raftStorage) Snapshot() (*raftpb.Snapshot, error) {
 		return nil, raft.ErrSnapshotTemporarilyUnavailable
 	}
 	return &raftpb.Snapshot{Data: m.AppendTo(nil), Metadata: &raftpb.SnapshotMetadata{
-		Index: &m.Index, Term: &m.Term, ConfState: &raftpb.ConfState{Voters: slices.Clone(s.r.options.Members)},
+		Index: &m.Index, Term: &m.Term, ConfState: s.r.conf.confState(),
 	}}, nil
 }
 
@@ -171,6 +179,7 @@ func (r *Replica) serveParts() {
 		delete(f.asks, id)
 		p := &wire.SnapshotPart{Shard: r.options.Shard, From: r.id, Manifest: f.held, Kind: wire.PartNone}
 		if m.Index == f.held.Index {
+			f.percent[id] = percentOf(&f.held, m)
 			data, ok, err := r.options.Source.Part(m.Kind, m.Position, r.options.Limits.PartBytes)
 			if err != nil {
 				r.fatal(err)

@@ -173,6 +173,9 @@ func (k *checker) apply(t *shardTruth, e *raftpb.Entry) {
 	k.w.note('e', uint64(t.id), e.GetIndex(), e.GetData())
 	if e.GetType() != raftpb.EntryNormal || len(e.GetData()) == 0 {
 		t.state.Skip(e.GetIndex(), e.GetTerm())
+		if e.GetType() == raftpb.EntryConfChange {
+			k.promoted(e)
+		}
 		k.chainHolds(t, e, nil, nil)
 	} else {
 		entry, err := ledger.DecodeEntry(e.GetData())

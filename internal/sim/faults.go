@@ -53,6 +53,7 @@ const (
 	faultMisread    fault = "misread"
 	faultRollback   fault = "rollback"
 	faultWipe       fault = "wipe"
+	faultReplace    fault = "replace"
 	faultSkew       fault = "skew"
 	faultClock      fault = "clock-jump"
 	faultClient     fault = "client-kill"
@@ -118,6 +119,7 @@ func Faults() []FaultInfo {
 		{string(faultMisread), "once, reading a sector of the log gives another one", true},
 		{string(faultRollback), "a data directory is replaced by an older copy while the other servers live", true},
 		{string(faultWipe), "a disk is emptied", true},
+		{string(faultReplace), "a server whose disk is lost gets an empty one, and is replaced", false},
 		{string(faultSkew), "servers' clocks differ by up to 10 h, and their ticks by 2 %", false},
 		{string(faultClock), "a server's clock jumps by an hour to ten years, forward or back", true},
 		{string(faultClient), "a client is killed", true},

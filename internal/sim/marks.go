@@ -15,6 +15,7 @@ var marks = []string{
 	"replica: caught up from a log while it fetched a checkpoint",
 	"replica: lost leadership with a caller's proposal in the log",
 	"replica: lost patience with an audit",
+	"replica: made a learner a voter",
 	"replica: proposed a deferred transfer again, funded",
 	"replica: proposed a deferred transfer again, to be refused if short",
 	"replica: refused an emptied directory",

@@ -18,10 +18,11 @@ type nemesis struct {
 	rolledBack  bool // once a run
 	// atBarrier is a shard whose leader is to be stranded when it cuts its log for an audit; 0: none.
 	atBarrier shard.ID
+	replacing replacing
 }
 
 func newNemesis(w *world) *nemesis {
-	return &nemesis{w: w, rng: newRandom(w.o.Seed, "nemesis"), broken: map[shard.ID]int{}}
+	return &nemesis{w: w, rng: newRandom(w.o.Seed, "nemesis"), broken: map[shard.ID]int{}, replacing: newReplacing(w)}
 }
 
 // strike causes one fault and plans the next.
@@ -184,6 +185,9 @@ func (n *nemesis) disturbClient(f fault) {
 
 // died plans the restart of a server.
 func (n *nemesis) died(s *server) {
+	if s.lost {
+		n.replaceLater(s)
+	}
 	wait := n.rng.between(0, 6*second)
 	if n.w.calm || n.rng.chance(0.3) {
 		wait = n.rng.between(0, 200*millisecond)

@@ -32,7 +32,7 @@ func (n *nemesis) failDisk(f fault, s *server) {
 // breakDisk damages a server's disk while it is down, if a majority of sound ones remains or the seed goes
 // beyond what is promised. An emptied majority is never drawn: nobody could tell it from a new bank.
 func (n *nemesis) breakDisk(f fault, s *server) bool {
-	if s.suspect != "" || n.broken[s.shard] >= (n.w.plan.replicas-1)/2 && (!n.w.plan.beyond || f == faultWipe) {
+	if s.suspect != "" || s.replacing || n.broken[s.shard] >= (n.w.plan.replicas-1)/2 && (!n.w.plan.beyond || f == faultWipe) {
 		return false
 	}
 	for _, t := range n.w.of(s.shard) {
@@ -60,7 +60,7 @@ func (n *nemesis) breakDisk(f fault, s *server) bool {
 // rollBack puts an older copy of its data directory in place of a server's. The promise holds while the other
 // servers of the shard live, so nothing else happens to them meanwhile.
 func (n *nemesis) rollBack(s *server) bool {
-	if n.rolledBack || n.w.plan.beyond || s.suspect != "" || n.broken[s.shard] >= (n.w.plan.replicas-1)/2 {
+	if n.rolledBack || n.w.plan.beyond || s.suspect != "" || s.replacing || n.broken[s.shard] >= (n.w.plan.replicas-1)/2 {
 		return false
 	}
 	for _, t := range n.w.of(s.shard) {

@@ -40,7 +40,9 @@ type server struct {
 	suspect string
 	lost    bool
 	joined  bool // it has been a member of its group
-	synced  synced
+	// replacing: its disk is a new one, and it waits to be taken into its group again.
+	replacing bool
+	synced    synced
 	// clockNs is how far its clock has jumped; notBefore, when it may start.
 	clockNs   int64
 	notBefore int64
@@ -158,6 +160,9 @@ func (s *server) open() {
 	id := dir.Identity()
 	self := wire.Probe{Shard: id.Shard, Server: id.Server, Incarnation: id.Incarnation, State: wire.ReplicaEmpty}
 	members, initialised := dir.Members()
+	if s.replacing {
+		self.State = wire.ReplicaJoining
+	}
 	if initialised {
 		if err := s.openLog(members); err != nil {
 			s.exit(err)
@@ -320,7 +325,8 @@ func (s *server) formWith(inputs []input) {
 	for _, in := range inputs {
 		switch {
 		case in.peer != 0:
-			if m, ok := in.message.(*wire.ProbeReply); ok && (m.RememberedTerm > s.self.Term || m.RememberedIndex > s.self.LastIndex) {
+			if m, ok := in.message.(*wire.ProbeReply); ok && m.About == replica.RaftID(s.id, s.self.Incarnation) &&
+				(m.RememberedTerm > s.self.Term || m.RememberedIndex > s.self.LastIndex) {
 				s.outdated = in.peer
 			}
 			s.former.Step(in.peer, in.message)
@@ -444,6 +450,10 @@ func (s *server) emit(sends []replica.Send) {
 			s.w.net.peer(s.id, m.Server, m.Message)
 			continue
 		}
+		if m.Conn == operatorConn {
+			s.w.nemesis.replaceAnswered(s.shard, m.Message)
+			continue
+		}
 		if r, ok := m.Message.(*wire.Reply); ok {
 			s.w.load.overhear(r)
 			s.w.check.statesFacts(s, r)
@@ -475,7 +485,7 @@ func (s *server) exit(err error) {
 func refusesDisk(err error) bool {
 	for _, e := range []error{
 		storage.ErrDamaged, storage.ErrMembersSet, storage.ErrForeignDir, storage.ErrNewerFormat,
-		replica.ErrEmptied, replica.ErrRolledBack,
+		replica.ErrEmptied, replica.ErrRolledBack, replica.ErrReplaced,
 	} {
 		if errors.Is(err, e) {
 			return true

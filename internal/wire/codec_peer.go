@@ -123,7 +123,8 @@ func (m *Probe) AppendTo(b []byte) []byte {
 	b = appendU32(b, m.Incarnation)
 	b = append(b, byte(m.State))
 	b = appendU64(b, m.Term)
-	return appendU64(b, m.LastIndex)
+	b = appendU64(b, m.LastIndex)
+	return appendMembers(b, m.Founding)
 }
 
 func (m *Probe) decode(r *reader) {
@@ -132,6 +133,27 @@ func (m *Probe) decode(r *reader) {
 	m.Incarnation = r.u32()
 	m.State = ReplicaState(r.u8())
 	m.Term, m.LastIndex = r.u64(), r.u64()
+	m.Founding = r.members()
+}
+
+func appendMembers(b []byte, ids []uint64) []byte {
+	b = appendU32(b, uint32(len(ids)))
+	for _, id := range ids {
+		b = appendU64(b, id)
+	}
+	return b
+}
+
+func (r *reader) members() []uint64 {
+	n := r.count(8, maxMembers)
+	if n == 0 {
+		return nil
+	}
+	ids := make([]uint64, n)
+	for i := range ids {
+		ids[i] = r.u64()
+	}
+	return ids
 }
 
 // Type implements Message.
@@ -145,10 +167,9 @@ func (m *ProbeReply) AppendTo(b []byte) []byte {
 	b = append(b, byte(m.State))
 	b = appendU64(b, m.Term)
 	b = appendU64(b, m.LastIndex)
-	b = appendU32(b, uint32(len(m.Members)))
-	for _, id := range m.Members {
-		b = appendU64(b, id)
-	}
+	b = appendMembers(b, m.Members)
+	b = appendMembers(b, m.Founding)
+	b = appendU64(b, m.About)
 	b = append(b, byte(m.Verdict))
 	b = appendU64(b, m.RememberedTerm)
 	return appendU64(b, m.RememberedIndex)
@@ -160,12 +181,8 @@ func (m *ProbeReply) decode(r *reader) {
 	m.Incarnation = r.u32()
 	m.State = ReplicaState(r.u8())
 	m.Term, m.LastIndex = r.u64(), r.u64()
-	if n := r.count(8, maxMembers); n > 0 {
-		m.Members = make([]uint64, n)
-		for i := range m.Members {
-			m.Members[i] = r.u64()
-		}
-	}
+	m.Members, m.Founding = r.members(), r.members()
+	m.About = r.u64()
 	m.Verdict = Verdict(r.u8())
 	m.RememberedTerm, m.RememberedIndex = r.u64(), r.u64()
 }

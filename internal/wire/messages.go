@@ -125,6 +125,7 @@ type ReplicaState uint8
 const (
 	ReplicaEmpty       ReplicaState = 1 // has never been part of a group
 	ReplicaInitialised ReplicaState = 2 // has a membership and perhaps a log
+	ReplicaJoining     ReplicaState = 3 // empty, and started to take the place of its server's earlier incarnation
 )
 
 // Probe asks the other replicas of a shard what they are, before the first vote of a process.
@@ -135,6 +136,8 @@ type Probe struct {
 	State       ReplicaState
 	Term        uint64 // of the asker's HardState
 	LastIndex   uint64 // of the asker's log
+	// Founding are the raft ids that founded the asker's group, if it is initialised: what a group is known by.
+	Founding []uint64
 }
 
 // Checkpoint tells the other replicas of a shard up to which entry the sender's checkpoint reaches: it will
@@ -154,6 +157,7 @@ const (
 	VerdictStranger   Verdict = 2 // the group exists and the asker's incarnation is not in it
 	VerdictRolledBack Verdict = 3 // the asker's term or last index is below what it once acknowledged
 	VerdictForeign    Verdict = 4 // the asker belongs to another shard or configuration
+	VerdictReplaced   Verdict = 5 // the asker's incarnation was removed from the group for good
 )
 
 // ProbeReply answers Probe.
@@ -164,7 +168,9 @@ type ProbeReply struct {
 	State       ReplicaState
 	Term        uint64
 	LastIndex   uint64
-	Members     []uint64 // raft ids of the group, if initialised
+	Members     []uint64 // raft ids of the group as the sender has applied it, if initialised
+	Founding    []uint64 // those that founded it
+	About       uint64   // raft id of the asker: a late answer may reach another incarnation
 	Verdict     Verdict
 	// What the verdict rests on, for the message to the user.
 	RememberedTerm, RememberedIndex uint64
@@ -291,6 +297,7 @@ const (
 	AdminInDoubt   = "in-doubt"  // none -> api.ServerInDoubt
 	AdminCheck     = "check"     // none -> api.ServerCheck
 	AdminFault     = "fault"     // api.FaultRequest -> api.FaultReply; only with --allow-faults
+	AdminReplace   = "replace"   // api.ReplaceRequest -> api.ReplaceReply
 )
 
 // Status is how a server took a request as a whole.
