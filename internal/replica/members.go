@@ -237,10 +237,12 @@ func (r *Replica) lives(id uint64, s shard.ServerID) (alive, sure bool) {
 	switch {
 	case id == 0:
 		return false, true
+	case !r.alive(id):
+		return false, true // whatever came late of it: it has been silent since
 	case id == r.id || r.conf.heard[id] > q.since+onTheWayTicks:
 		return true, true
 	}
-	return false, r.now-q.since > aliveTicks || !r.alive(id)
+	return false, false
 }
 
 // underWay returns another server whose replacement has begun and not ended.

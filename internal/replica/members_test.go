@@ -101,7 +101,6 @@ func TestReplaceNeedsAMajority(t *testing.T) {
 		if err := r.replaceStep(lost, false, &reply); err != nil && !strings.Contains(err.Error(), "two processes") {
 			t.Fatal(err)
 		}
-		r.conf.questions = map[shard.ServerID]joiner{lost: {since: r.now - aliveTicks - 1, heard: r.now}}
 		b.tick(1)
 	}
 	if got, voter := r.memberOf(lost); got != RaftID(lost, 7) || voter {
