@@ -16,9 +16,6 @@ type held struct {
 	view     View
 }
 
-// errNoPart says that a part was asked for that a checkpoint does not have.
-var errNoPart = errors.New("no such part of the checkpoint")
-
 // Hold keeps the newest checkpoint readable for Part until Release, and says what it consists of; false: there is none
 // yet. A checkpoint that is held already stays.
 // Errors: ErrDamaged, those of the disk.
