@@ -65,7 +65,7 @@ func (d *disk) damageIn(name string, data []byte, f fault) bool {
 	if !strings.HasSuffix(name, ".seg") || used < 8*sectorBytes {
 		return false
 	}
-	last := lastBlock(data[:used])
+	last := lastBlock(data[:used], d.names[name])
 	if last <= sectorBytes {
 		return false
 	}
@@ -96,12 +96,16 @@ func (d *disk) damageIn(name string, data []byte, f fault) bool {
 
 // lastBlock returns where the last block of a segment begins: the file's header takes a sector, and every block begins
 // with one, with the same magic, and with the segment's generation behind its checksum; blocks of an earlier
-// generation are remains. Damage to the last block alone is a torn write to every reader.
-func lastBlock(segment []byte) int {
+// generation are remains. Damage to the last block alone is a torn write to every reader; a block that no sync has confirmed
+// may be torn already, and does not count.
+func lastBlock(segment []byte, n *inode) int {
 	first := segment[sectorBytes:]
 	at := len(segment) / sectorBytes * sectorBytes
 	for at > sectorBytes {
-		if b := segment[at:]; len(b) >= 16 && bytes.Equal(b[:4], first[:4]) && bytes.Equal(b[8:16], first[8:16]) {
+		s := int64(at / sectorBytes)
+		_, unsynced := n.old[s]
+		_, failed := n.lost[s]
+		if b := segment[at:]; !unsynced && !failed && len(b) >= 16 && bytes.Equal(b[:4], first[:4]) && bytes.Equal(b[8:16], first[8:16]) {
 			break
 		}
 		at -= sectorBytes
