@@ -65,7 +65,8 @@ func (b *background) finish(err error) error {
 	}
 	job := b.job
 	b.job = nil
-	b.replica.Checkpointed(b.keeper.Done(job))
+	c := b.keeper.Done(job)
+	b.replica.Checkpointed(c.Index, c.Term)
 	return nil
 }
 
@@ -78,8 +79,8 @@ func (b *background) wait() {
 	timer := time.NewTimer(jobTimeout)
 	defer timer.Stop()
 	select {
-	case <-b.ended:
-		b.job = nil
+	case err := <-b.ended:
+		b.ended <- err // if the loop goes on, it takes the result
 	case <-timer.C:
 	}
 }

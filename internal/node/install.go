@@ -20,6 +20,9 @@ func (n *node) install(ctx context.Context, l *loop, old *replica.Replica) (r *r
 			readFailure(v, &err)
 		}
 	}()
+	if !old.StillBehind() {
+		return old, nil
+	}
 	ok, err := n.intake.Install(n.log.SegmentFor(n.intake.Target().Index))
 	if err != nil {
 		return nil, fmt.Errorf("install a checkpoint: %w", err)

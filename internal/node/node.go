@@ -170,7 +170,7 @@ func (n *node) newReplica(ctx context.Context, members []uint64, alarm string) (
 	}
 	if c := n.store.Last(); c.Index > 0 {
 		n.o.Logger.Info("checkpoint restored", "index", c.Index, "term", c.Term, "rows", c.Rows)
-		r.Checkpointed(c.Index)
+		r.Checkpointed(c.Index, c.Term)
 	}
 	return r, nil
 }

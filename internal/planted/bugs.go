@@ -94,6 +94,7 @@ const (
 	SnapshotUnsynced
 	SnapshotUnchecked
 	LearnerPromotedEarly
+	CheckpointTermUnchecked
 )
 
 // Info describes a planted bug.
@@ -198,6 +199,7 @@ func All() []Info {
 		{SnapshotUnsynced, "snapshot-unsynced", "a fetched checkpoint is acknowledged before the name of its generation is durable", "", "recovery"},
 		{SnapshotUnchecked, "snapshot-unchecked", "the checksum of a checkpoint's part is not looked at", "", "replay"},
 		{LearnerPromotedEarly, "learner-promoted-early", "a new server votes before it has what the others hold", "", "identity"},
+		{CheckpointTermUnchecked, "checkpoint-term-unchecked", "a member's checkpoint acknowledges whatever entry a deposed leader holds at its index", "", "log"},
 	}
 }
 

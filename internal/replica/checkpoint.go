@@ -1,8 +1,11 @@
 package replica
 
 import (
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 
+	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 	"raftbank/internal/wire"
 )
@@ -14,14 +17,15 @@ const checkpointEveryTicks = 40
 // all of them hold is needed from nobody's log.
 type checkpoints struct {
 	reach map[uint64]uint64 // by raft id
+	term  uint64            // of the entry that the own one reaches to
 	heard map[uint64]uint64 // tick at which the member told it last
 }
 
 func (c *checkpoints) init() { c.reach, c.heard = map[uint64]uint64{}, map[uint64]uint64{} }
 
-// Checkpointed tells the replica that its own checkpoint up to an index is durable.
-func (r *Replica) Checkpointed(index uint64) {
-	r.checkpoints.reach[r.id] = index
+// Checkpointed tells the replica that its own checkpoint up to an index is durable. term is that entry's.
+func (r *Replica) Checkpointed(index, term uint64) {
+	r.checkpoints.reach[r.id], r.checkpoints.term = index, term
 	r.tellCheckpoint()
 }
 
@@ -53,7 +57,7 @@ func (r *Replica) tellCheckpoint() {
 	for _, id := range r.conf.all {
 		if id != r.id {
 			r.out.Sends = append(r.out.Sends, Send{Server: ServerOf(id),
-				Message: &wire.Checkpoint{Shard: r.options.Shard, From: r.id, Index: index}})
+				Message: &wire.Checkpoint{Shard: r.options.Shard, From: r.id, Index: index, Term: r.checkpoints.term}})
 		}
 	}
 }
@@ -73,20 +77,31 @@ func (r *Replica) stepCheckpoint(from shard.ServerID, m *wire.Checkpoint) {
 	a := r.peers.seen[m.From]
 	a.index = max(a.index, m.Index)
 	r.peers.seen[m.From] = a
-	r.acknowledge(m.From, m.Index)
+	r.acknowledge(m)
 }
 
 // acknowledge tells raft what a member's checkpoint says. The acknowledgements of its entries may have been lost, or a
 // rejection of long ago may have come late: a leader that believed it would look for entries that are cut by now,
-// for ever. That a checkpoint holds an entry means that the member's log held it, durably, and that it was committed, so
-// every later leader has the same.
-func (r *Replica) acknowledge(member, index uint64) {
+// for ever. That a checkpoint holds an entry means that the member's log held it, durably, with all before it. It is this
+// leader's entry only if the terms agree: a leader that was deposed and does not know it may hold another one at the
+// index, which nobody has acknowledged.
+func (r *Replica) acknowledge(m *wire.Checkpoint) {
 	last, err := r.options.Log.LastIndex()
-	if err != nil || index > last || !r.IsLeader() {
+	if err != nil || m.Index > last || !r.IsLeader() {
+		return
+	}
+	behind := false
+	r.rn.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
+		behind = behind || id == m.From && p.Match < m.Index
+	})
+	if !behind {
+		return
+	}
+	if term, err := r.options.Log.Term(m.Index); err != nil || term != m.Term && !planted.On(planted.CheckpointTermUnchecked) {
 		return
 	}
 	// Step's errors concern unknown senders, which isMember has excluded.
 	_ = r.rn.Step(&raftpb.Message{
-		Type: raftpb.MsgAppResp.Enum(), From: &member, To: &r.id, Term: new(r.Term()), Index: &index,
+		Type: raftpb.MsgAppResp.Enum(), From: &m.From, To: &r.id, Term: new(r.Term()), Index: &m.Index,
 	})
 }

@@ -311,11 +311,7 @@ func (r *Replica) fetch() {
 		return
 	}
 	if r.IsLeader() || r.rn.BasicStatus().GetCommit() >= f.target.Index {
-		invariant.Sometimes("replica: caught up from a log while it fetched a checkpoint")
-		r.fetching = fetching{}
-		if err := r.options.Intake.Drop(); err != nil {
-			r.fatal(err)
-		}
+		r.overtaken()
 		return
 	}
 	if err := r.options.Intake.Work(copyRows); err != nil {
@@ -331,6 +327,25 @@ func (r *Replica) fetch() {
 	}
 	if f.askedAt == 0 || r.now-f.askedAt >= askTicks {
 		r.ask()
+	}
+}
+
+// StillBehind reports whether the checkpoint of Output.Install is still ahead of this replica. Since the last part came,
+// the log may have brought what it holds: then it is dropped, for a replica does not go back.
+func (r *Replica) StillBehind() bool {
+	if f := &r.fetching; !r.IsLeader() && r.rn.BasicStatus().GetCommit() < f.target.Index {
+		return true
+	}
+	r.overtaken()
+	return false
+}
+
+// overtaken drops what was fetched: the log has brought it.
+func (r *Replica) overtaken() {
+	invariant.Sometimes("replica: caught up from a log while it fetched a checkpoint")
+	r.fetching = fetching{}
+	if err := r.options.Intake.Drop(); err != nil {
+		r.fatal(err)
 	}
 }
 

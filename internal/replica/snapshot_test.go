@@ -111,7 +111,7 @@ func TestFetchesByParts(t *testing.T) {
 		}
 		return false
 	}
-	b.replicas[leader].Checkpointed(source.manifest.Index + 100)
+	b.replicas[leader].Checkpointed(source.manifest.Index+100, source.manifest.Term)
 	for range 200 {
 		b.tick(1)
 		if r := b.replicas[leader]; r.feeding.holding {
@@ -164,7 +164,7 @@ func TestSilentMemberDoesNotCount(t *testing.T) {
 	leader := b.leader(1)
 	silent := leader%3 + 1
 	for _, s := range b.topology.Cluster(1).Servers {
-		b.replicas[s.ID].Checkpointed(uint64(10 + s.ID))
+		b.replicas[s.ID].Checkpointed(uint64(10+s.ID), 1)
 	}
 	b.tick(1)
 	least := 11
@@ -174,7 +174,7 @@ func TestSilentMemberDoesNotCount(t *testing.T) {
 	b.kill(silent)
 	for _, s := range b.topology.Cluster(1).Servers {
 		if s.ID != silent {
-			b.replicas[s.ID].Checkpointed(100)
+			b.replicas[s.ID].Checkpointed(100, 1)
 		}
 	}
 	b.tick(45)
@@ -184,5 +184,33 @@ func TestSilentMemberDoesNotCount(t *testing.T) {
 	b.tick(10)
 	if all, live := b.replicas[leader].Needless(); all != uint64(10+silent) || live != 100 {
 		t.Errorf("%d, %d after 55 ticks; want %d, 100", all, live, 10+silent)
+	}
+}
+
+// TestCheckpointOfAnotherTerm: a leader that was deposed and does not know it hears how far a member's checkpoint reaches. It
+// holds another entry there, which that checkpoint does not acknowledge; where the entries are the same, it does.
+func TestCheckpointOfAnotherTerm(t *testing.T) {
+	for _, same := range []bool{false, true} {
+		b := newBank(t).boot()
+		old := b.leader(1)
+		other := old%3 + 1
+		b.cut[old] = true
+		n := b.call(old, &wire.TransferRequest{Records: []ledger.Record{record(1, 1, 2, 3)}})
+		b.settle()
+		last, err := b.logs[old].LastIndex()
+		if err != nil {
+			t.Fatal(err)
+		}
+		term, _ := b.logs[old].Term(last)
+		if !same {
+			term++
+		}
+		b.replicas[old].StepPeer(other, &wire.Checkpoint{
+			Shard: 1, From: RaftID(other, 100+uint32(other)), Index: last, Term: term,
+		})
+		b.settle()
+		if commit := b.replicas[old].rn.BasicStatus().GetCommit(); (commit == last) != same || (len(b.replies[n]) == 1) != same {
+			t.Errorf("same entry: %t; entry %d, commit %d, replies %v", same, last, commit, b.replies[n])
+		}
 	}
 }

@@ -63,6 +63,10 @@ func (n *network) partDamaged(p *wire.SnapshotPart) wire.Message {
 // installFetched puts the checkpoint that was fetched on disk, and a replica behind it, as package node does it.
 func (s *server) installFetched() {
 	s.install = false
+	if !s.machine.StillBehind() {
+		s.wake()
+		return
+	}
 	target := s.intake.Target()
 	s.synced.installing, s.synced.installingTerm = target.Index, target.Term
 	ok, err := s.intake.Install(s.log.SegmentFor(target.Index))

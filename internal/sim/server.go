@@ -246,7 +246,7 @@ func (s *server) newReplica() error {
 	})
 	if c := s.store.Last(); c.Index > 0 {
 		s.w.recovery("restored a checkpoint")
-		s.machine.Checkpointed(c.Index)
+		s.machine.Checkpointed(c.Index, c.Term)
 		s.checked = c.Index
 		s.w.check.restored(s)
 	}

@@ -102,7 +102,8 @@ func (s *server) keep() {
 func (s *server) kept() {
 	if s.jobDone != nil {
 		s.w.report.Checkpoints++
-		s.machine.Checkpointed(s.keeper.Done(s.jobDone))
+		c := s.keeper.Done(s.jobDone)
+		s.machine.Checkpointed(c.Index, c.Term)
 		s.jobDone = nil
 	}
 }

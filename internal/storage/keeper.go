@@ -97,8 +97,8 @@ func (k *Keeper) cut(index uint64) error {
 	return k.log.Cut(index)
 }
 
-// Done takes note of a Job whose Run has returned nil, and returns the index of the checkpoint, which is durable.
-func (k *Keeper) Done(j *Job) uint64 {
+// Done takes note of a Job whose Run has returned nil, and returns the checkpoint, which is durable.
+func (k *Keeper) Done(j *Job) Checkpoint {
 	k.store.Done(j)
-	return j.to.Index
+	return j.to
 }

@@ -105,12 +105,13 @@ func (*Checkpoint) Type() Type { return TypeCheckpoint }
 func (m *Checkpoint) AppendTo(b []byte) []byte {
 	b = appendU32(b, uint32(m.Shard))
 	b = appendU64(b, m.From)
-	return appendU64(b, m.Index)
+	b = appendU64(b, m.Index)
+	return appendU64(b, m.Term)
 }
 
 func (m *Checkpoint) decode(r *reader) {
 	m.Shard = shard.ID(r.u32())
-	m.From, m.Index = r.u64(), r.u64()
+	m.From, m.Index, m.Term = r.u64(), r.u64(), r.u64()
 }
 
 // Type implements Message.

@@ -146,6 +146,7 @@ type Checkpoint struct {
 	Shard shard.ID
 	From  uint64 // raft id
 	Index uint64
+	Term  uint64 // of entry Index
 }
 
 // Verdict is what the asked replica makes of the asker.
