@@ -39,7 +39,9 @@ func (r *fetchRun) open(fs vfs.FS) {
 	r.dir, err = OpenDir(fs, "/data/3", r.own())
 	must(r.t, err)
 	must(r.t, r.dir.SetMembers([]uint64{1, 2, 3}))
-	o := StoreOptions{Window: 8, CacheBytes: 8192, HistoryBytes: 3 * historyBlock, Pebble: PebbleOptions{MemTableBytes: 64 << 10}}
+	o := StoreOptions{Window: 8, CacheBytes: 8192, HistoryBytes: 3 * historyBlock}
+	// Pebble has goroutines of its own: it must not be there that the process dies.
+	o.Table = func(path string) (Table, error) { return OpenPebble(fs, path, PebbleOptions{MemTableBytes: 64 << 10}) }
 	if r.tables != nil {
 		o.Table = func(path string) (Table, error) {
 			if r.tables[path] == nil {
