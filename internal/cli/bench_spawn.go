@@ -2,14 +2,13 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 
 	"raftbank/client"
+	"raftbank/internal/freeport"
 	"raftbank/internal/shard"
 )
 
@@ -84,9 +83,9 @@ func benchTopology(b benchBankArgs) (*shard.Topology, error) {
 	if b.Accounts < uint64(2*b.Shards) || b.Accounts > shard.MaxAccounts {
 		return nil, usageError("--accounts %d: want two or more per shard, %d at most", b.Accounts, shard.MaxAccounts)
 	}
-	addrs, err := freeAddrs(b.Shards * b.Replicas)
+	ports, err := freeport.Take(b.Shards * b.Replicas)
 	if err != nil {
-		return nil, failure(codeInternal, "free ports: %v", err)
+		return nil, failure(codeInternal, "%v", err)
 	}
 	t := &shard.Topology{OpeningBalance: benchOpening}
 	first, id := shard.Account(1), shard.ServerID(0)
@@ -99,25 +98,11 @@ func benchTopology(b benchBankArgs) (*shard.Topology, error) {
 		first += shard.Account(n)
 		for range b.Replicas {
 			id++
-			c.Servers = append(c.Servers, shard.Server{ID: id, Addr: addrs[id-1]})
+			c.Servers = append(c.Servers, shard.Server{ID: id, Addr: fmt.Sprintf("127.0.0.1:%d", ports[id-1])})
 		}
 		t.Clusters = append(t.Clusters, c)
 	}
 	return t, nil
-}
-
-// freeAddrs returns loopback addresses that nobody listened on a moment ago.
-func freeAddrs(n int) (addrs []string, err error) {
-	for range n {
-		l, listenErr := net.Listen("tcp", "127.0.0.1:0")
-		if listenErr != nil {
-			return nil, listenErr
-		}
-		// All stay open until the last is known, so that no two are the same.
-		defer func() { err = errors.Join(err, l.Close()) }()
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs, nil
 }
 
 // start starts every server and waits until the bank serves.

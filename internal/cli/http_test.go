@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"raftbank/client"
 	"raftbank/internal/api"
+	"raftbank/internal/freeport"
 )
 
 func TestClientServerHandlers(t *testing.T) {
@@ -94,12 +94,11 @@ func TestServe(t *testing.T) {
 		stop() // as a signal would, once it serves
 		return newFakeBank(""), nil
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := freeport.Take(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := free.Addr().(*net.TCPAddr).Port
-	free.Close()
+	port := free[0]
 	if code := a.main(ctx, []string{"client", "--serve", "--port", fmt.Sprint(port)}); code != 0 {
 		t.Errorf("exit %d", code)
 	}

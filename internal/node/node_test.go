@@ -18,6 +18,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"raftbank/internal/freeport"
 	"raftbank/internal/ledger"
 	"raftbank/internal/replica"
 	"raftbank/internal/shard"
@@ -71,27 +72,21 @@ func newCluster(t *testing.T) *cluster { return newBank(t, 1, 3) }
 
 // newBank returns a bank of clusters with ten accounts each. Its servers are not started.
 func newBank(t *testing.T, clusters, replicas int) *cluster {
+	ports, err := freeport.Take(clusters * replicas)
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := &cluster{t: t, dir: t.TempDir(), running: map[shard.ServerID]*server{}, topology: &shard.Topology{OpeningBalance: 100}}
 	for i := range clusters {
 		first := shard.Account(10*i + 1)
 		part := shard.Cluster{Shard: shard.ID(i + 1), Range: shard.Range{First: first, Last: first + 9}}
 		for k := range replicas {
-			part.Servers = append(part.Servers, shard.Server{ID: shard.ServerID(i*replicas + k + 1), Addr: freeAddr(t)})
+			part.Servers = append(part.Servers, shard.Server{ID: shard.ServerID(i*replicas + k + 1), Addr: fmt.Sprintf("127.0.0.1:%d", ports[i*replicas+k])})
 		}
 		c.topology.Clusters = append(c.topology.Clusters, part)
 	}
 	t.Cleanup(c.stopAll)
 	return c
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func (c *cluster) options(id shard.ServerID) Options {

@@ -179,6 +179,7 @@ func (r *Replica) replaceStep(s shard.ServerID, force bool, reply *api.ReplaceRe
 		reply.Phase, reply.Percent = api.ReplaceLearner, 100
 		if r.settle() {
 			reply.Phase = api.ReplacePromoted
+			delete(r.conf.questions, s) // who asks again may mean another replacement: the member may have died since
 		}
 		return nil
 	case !there || !sure:

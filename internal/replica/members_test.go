@@ -107,3 +107,36 @@ func TestReplaceNeedsAMajority(t *testing.T) {
 		t.Errorf("member %x, voter %v; want the new incarnation as a learner", got, voter)
 	}
 }
+
+// TestReplacedAndLostAgain: the answer that a replacement is done stands for the member that was made a voter. Who asks again
+// when that one has just died hears nothing of done.
+func TestReplacedAndLostAgain(t *testing.T) {
+	b := newBank(t).boot()
+	leader := b.leader(1)
+	lost := leader%3 + 1
+	r := b.replicas[leader]
+	r.options.Members = nil // as if none were a founding member: all have been replaced before
+	ask := func() string {
+		var reply api.ReplaceReply
+		if err := r.replaceStep(lost, false, &reply); err != nil {
+			t.Fatal(err)
+		}
+		return reply.Phase
+	}
+	for i := 0; ask() != api.ReplacePromoted; i++ {
+		if i > 3*aliveTicks {
+			t.Fatalf("server %s takes part, and counts as %q", lost, ask())
+		}
+		b.tick(1)
+	}
+	b.kill(lost)
+	for range 2 * aliveTicks {
+		if ask() == api.ReplacePromoted {
+			t.Fatal("a server that died after its replacement counts as replaced once more")
+		}
+		b.tick(1)
+	}
+	if got := ask(); got != api.ReplaceWaiting {
+		t.Errorf("a server that has been silent for long: %q; want %q", got, api.ReplaceWaiting)
+	}
+}

@@ -66,17 +66,18 @@ var layers = map[string]layer{
 	"internal/sim": {Ordered: true, Own: own("invariant", "planted", "shard", "ledger", "txn", "wire", "api", "replica", "session", "storage")},
 	// Load and its measurement, through the public client.
 	"internal/bench": {Own: append(own("shard", "ledger", "api"), "client")},
-	"internal/cli": {Own: append(own("invariant", "planted", "shard", "ledger", "txn", "api", "config", "linear", "node", "sim", "bench", "transport", "wire"),
+	"internal/cli": {Own: append(own("invariant", "planted", "shard", "ledger", "txn", "api", "config", "linear", "node", "sim", "bench", "transport", "wire", "freeport"),
 		"client", "examples")},
-	"cmd/raftbank":  {Own: own("cli")},
-	"examples":      {},
-	"examples/gen":  {Own: own("shard", "ledger", "config", "cli")},
-	"internal/tidy": {},
+	"cmd/raftbank":      {Own: own("cli")},
+	"examples":          {},
+	"examples/gen":      {Own: own("shard", "ledger", "config", "cli")},
+	"internal/tidy":     {},
+	"internal/freeport": {},
 	// The end-to-end test drives real processes from outside.
 	"test/e2e": {Own: append(own("shard", "ledger", "api", "config"), "client", "test/process")},
 	// So does the chaos test.
 	"test/chaos":   {Own: append(own("shard", "ledger", "api", "config", "linear", "planted"), "client", "test/process")},
-	"test/process": {Own: append(own("shard", "api", "config"), "client")},
+	"test/process": {Own: append(own("shard", "api", "config", "freeport"), "client")},
 }
 
 func own(names ...string) []string {
