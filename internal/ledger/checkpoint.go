@@ -76,6 +76,7 @@ func (s *State) Freeze() *Frozen {
 		}
 	}
 	f.prepared.nodes = append(f.prepared.nodes, s.prepared.nodes...)
+	f.prepared.links = append(f.prepared.links, s.prepared.links...)
 	f.prepared.all = s.prepared.all
 	f.head = s.appendHead(nil, f.Rows)
 	s.accounts.frozen = f
@@ -120,7 +121,7 @@ func (f *Frozen) Head() []byte {
 	count := 0
 	at := len(b)
 	b = binary.LittleEndian.AppendUint32(b, 0)
-	for r := f.prepared.all.head; r != 0; r = f.prepared.nodes[r].all.next {
+	for r := f.prepared.all.head; r != 0; r = f.prepared.links[r].all.next {
 		b = f.prepared.nodes[r].appendTo(b)
 		count++
 	}

@@ -1,13 +1,11 @@
 package ledger
 
-import "hash/maphash"
-
 // IDTable maps ids to numbers above 0, in one array: what is not there is mostly known after one look, where a Go map
 // takes several. It forgets nothing by itself and is never listed, so that no result depends on its order. The zero
 // value is not ready: NewIDTable.
 type IDTable struct {
-	seed  maphash.Seed // drawn by the process: clients cannot choose ids that collide
-	slots []idSlot     // open addressing; the length is a power of two
+	hash  IDHash
+	slots []idSlot // open addressing; the length is a power of two
 	used  int
 }
 
@@ -23,7 +21,7 @@ const minIDSlots = 16
 
 // NewIDTable returns an empty table.
 func NewIDTable() IDTable {
-	return IDTable{seed: maphash.MakeSeed(), slots: make([]idSlot, minIDSlots)}
+	return IDTable{hash: NewIDHash(), slots: make([]idSlot, minIDSlots)}
 }
 
 // Len returns the number of ids.
@@ -31,7 +29,7 @@ func (t *IDTable) Len() int { return t.used }
 
 // find returns where the id is or belongs, and its hash.
 func (t *IDTable) find(id *TransferID) (at, hash uint32) {
-	hash = uint32(maphash.Comparable(t.seed, *id))
+	hash = uint32(t.hash.Of(id))
 	mask := uint32(len(t.slots) - 1)
 	for at = hash & mask; ; at = (at + 1) & mask {
 		if s := &t.slots[at]; s.number == 0 || s.hash == hash && s.id == *id {
@@ -100,5 +98,5 @@ func (t *IDTable) resize(n int) {
 
 // warm loads the slot at which a search for the id begins.
 func (t *IDTable) warm(id *TransferID) uint32 {
-	return t.slots[uint32(maphash.Comparable(t.seed, *id))&uint32(len(t.slots)-1)].hash
+	return t.slots[uint32(t.hash.Of(id))&uint32(len(t.slots)-1)].hash
 }

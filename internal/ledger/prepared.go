@@ -23,21 +23,26 @@ type node struct {
 	position uint64 // of the vote's row
 	slot     int32  // the local account
 	debit    bool   // the local side is the debit
-	// all links the set in vote order, held the account's part of it.
+}
+
+// nodeLinks are a node's places: all links the set in vote order, held the account's part of it. They lie apart from
+// the nodes, close together: to take a node out touches its neighbours, which are anywhere.
+type nodeLinks struct {
 	all, held links
 }
 
 // preparedSet is every transfer in P, in vote order, as a whole and by account. Nodes lie in one
 // slice and are reused, so that a million of them are nothing to the garbage collector.
 type preparedSet struct {
-	byID  IDTable // of refs
-	nodes []node  // nodes[0] is unused
+	byID  IDTable     // of refs
+	nodes []node      // nodes[0] is unused
+	links []nodeLinks // parallel to nodes
 	free  []ref
 	all   list
 }
 
 func newPreparedSet() preparedSet {
-	return preparedSet{byID: NewIDTable(), nodes: make([]node, 1)}
+	return preparedSet{byID: NewIDTable(), nodes: make([]node, 1), links: make([]nodeLinks, 1)}
 }
 
 // find returns the position of the vote of a transfer in P.
@@ -58,6 +63,7 @@ func (p *preparedSet) add(n node, held *list) {
 	} else {
 		at = ref(len(p.nodes))
 		p.nodes = append(p.nodes, n)
+		p.links = append(p.links, nodeLinks{})
 	}
 	twice := p.byID.Put(n.record.ID, int32(at))
 	invariant.Check(twice == 0, "a transfer is prepared twice")
@@ -73,37 +79,37 @@ func (p *preparedSet) remove(at ref, held *list) {
 	p.free = append(p.free, at)
 }
 
-func allLinks(n *node) *links  { return &n.all }
-func heldLinks(n *node) *links { return &n.held }
+func allLinks(n *nodeLinks) *links  { return &n.all }
+func heldLinks(n *nodeLinks) *links { return &n.held }
 
-func (p *preparedSet) link(at ref, l *list, of func(*node) *links) {
-	*of(&p.nodes[at]) = links{prev: l.tail}
+func (p *preparedSet) link(at ref, l *list, of func(*nodeLinks) *links) {
+	*of(&p.links[at]) = links{prev: l.tail}
 	if l.tail == 0 {
 		l.head = at
 	} else {
-		of(&p.nodes[l.tail]).next = at
+		of(&p.links[l.tail]).next = at
 	}
 	l.tail = at
 }
 
-func (p *preparedSet) unlink(at ref, l *list, of func(*node) *links) {
-	n := *of(&p.nodes[at])
+func (p *preparedSet) unlink(at ref, l *list, of func(*nodeLinks) *links) {
+	n := *of(&p.links[at])
 	if n.prev == 0 {
 		l.head = n.next
 	} else {
-		of(&p.nodes[n.prev]).next = n.next
+		of(&p.links[n.prev]).next = n.next
 	}
 	if n.next == 0 {
 		l.tail = n.prev
 	} else {
-		of(&p.nodes[n.next]).prev = n.prev
+		of(&p.links[n.next]).prev = n.prev
 	}
 }
 
 // ids returns the ids of a list, oldest vote first.
-func (p *preparedSet) ids(l list, of func(*node) *links) []TransferID {
+func (p *preparedSet) ids(l list, of func(*nodeLinks) *links) []TransferID {
 	var out []TransferID
-	for at := l.head; at != 0; at = of(&p.nodes[at]).next {
+	for at := l.head; at != 0; at = of(&p.links[at]).next {
 		out = append(out, p.nodes[at].record.ID)
 	}
 	return out

@@ -2,7 +2,6 @@ package storage
 
 import (
 	"encoding/binary"
-	"hash/maphash"
 
 	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
@@ -34,7 +33,7 @@ const (
 type Index struct {
 	table   Table
 	history *History
-	seed    maphash.Seed
+	hash    ledger.IDHash
 	cur     *generation
 	old     *generation
 	// writing is old on its way to the table; nil once it is there.
@@ -80,7 +79,7 @@ func openIndex(table Table, h *History, stored idRanges, indexed uint64, o index
 	if o.Window == 0 {
 		o.Window = defaultWindow
 	}
-	x := &Index{table: table, history: h, seed: maphash.MakeSeed(), stored: stored, indexed: indexed, aside: o.Aside}
+	x := &Index{table: table, history: h, hash: ledger.NewIDHash(), stored: stored, indexed: indexed, aside: o.Aside}
 	x.cur, x.old = newGeneration(o.Window), newGeneration(o.Window)
 	x.cur.limit = max(1, o.Window-o.Window*o.Place/max(1, o.Places))
 	if n := len(stored.ranges); n > 0 {
@@ -97,7 +96,7 @@ func openIndex(table Table, h *History, stored idRanges, indexed uint64, o index
 // Warm implements ledger.Warmer: the loads do not depend on each other, so that their cache misses overlap.
 func (x *Index) Warm(records []ledger.Record) {
 	for i := range records {
-		hash := maphash.Comparable(x.seed, records[i].ID)
+		hash := x.hash.Of(&records[i].ID)
 		x.warmed += x.cur.warm(hash) + x.old.warm(hash)
 	}
 }
@@ -115,7 +114,7 @@ func (x *Index) Get(id ledger.TransferID) (uint64, bool) {
 
 // recent looks into the window.
 func (x *Index) recent(id *ledger.TransferID) (uint64, bool) {
-	hash := maphash.Comparable(x.seed, *id)
+	hash := x.hash.Of(id)
 	slot, n := x.cur.probe(id, hash)
 	if n != 0 {
 		return x.cur.entries[n-1].position, true
@@ -158,7 +157,7 @@ func (x *Index) Put(id ledger.TransferID, position uint64) {
 	hash, slot := x.missed.hash, x.missed.slot
 	if x.missed.puts != x.puts+1 || x.missed.id != id {
 		var n uint32
-		hash = maphash.Comparable(x.seed, id)
+		hash = x.hash.Of(&id)
 		slot, n = x.cur.probe(&id, hash)
 		invariant.Check(n == 0, "an id is put once")
 	}
