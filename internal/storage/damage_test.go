@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -49,8 +50,8 @@ func newDamageLog(t *testing.T, records int) *damageLog {
 	for i, g := range gens {
 		name := segmentName(g)
 		out.raws = append(out.raws, readAll(t, mem, d.file(name)))
-		out.images = append(out.images, segmentImage{name: name, generation: g, read: func() ([]byte, error) {
-			return out.raws[i], d.checkSegment(name, out.raws[i], g)
+		out.images = append(out.images, segmentImage{name: name, generation: g, open: func() (*segmentView, error) {
+			return viewOf(d, name, out.raws[i], g)
 		}})
 	}
 	out.lastSegment = len(gens) - 1
@@ -58,6 +59,17 @@ func newDamageLog(t *testing.T, records int) *damageLog {
 		t.Fatalf("%d segments", len(gens))
 	}
 	return out
+}
+
+// noClose is a file in memory.
+type noClose struct{ *bytes.Reader }
+
+func (noClose) Close() error { return nil }
+
+// viewOf is Dir.viewSegment for a segment in memory.
+func viewOf(d *Dir, name string, raw []byte, generation uint64) (*segmentView, error) {
+	v := &segmentView{file: noClose{bytes.NewReader(raw)}, name: name, size: int64(len(raw))}
+	return v, d.checkSegment(v, generation)
 }
 
 func (d *damageLog) inLast(segment int, off int64) bool {
@@ -172,9 +184,8 @@ func TestMissingAndSwappedPieces(t *testing.T) {
 	for i := range d.images {
 		refuse(fmt.Sprintf("without segment %d", i+1), slices.Delete(slices.Clone(d.images), i, i+1))
 		zero := slices.Clone(d.images)
-		zero[i].read = func() ([]byte, error) {
-			raw := make([]byte, len(d.raws[i]))
-			return raw, d.dir.checkSegment(zero[i].name, raw, zero[i].generation)
+		zero[i].open = func() (*segmentView, error) {
+			return viewOf(d.dir, zero[i].name, make([]byte, len(d.raws[i])), zero[i].generation)
 		}
 		refuse(fmt.Sprintf("with segment %d zeroed", i+1), zero)
 	}

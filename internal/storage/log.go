@@ -154,7 +154,7 @@ func (d *Dir) scan(gens []uint64, start logStart) (s *scanner, skip int, err err
 	}
 	images := make([]segmentImage, len(gens)-skip)
 	for i, g := range gens[skip:] {
-		images[i] = segmentImage{name: d.file(segmentName(g)), generation: g, read: func() ([]byte, error) { return d.readSegment(g) }}
+		images[i] = segmentImage{name: d.file(segmentName(g)), generation: g, open: func() (*segmentView, error) { return d.viewSegment(g) }}
 	}
 	s, err = scanLogFrom(images, d.id.seed(), start)
 	if noState := new(noStateError); errors.As(err, &noState) && gens[0] == 1 && start.generation > 1 {

@@ -10,9 +10,10 @@ import (
 // field remains.
 
 // plantedTail returns where a torn tail ends, at a place for a block.
-func plantedTail(raw []byte, end int64) int64 {
-	torn := int64(len(bytes.TrimRight(raw[end:], "\x00")))
-	return end + (torn+blockAlign-1)/blockAlign*blockAlign
+func plantedTail(v *segmentView, end int64) (int64, error) {
+	raw, err := v.bytes(end, v.size-end)
+	torn := int64(len(bytes.TrimRight(raw, "\x00")))
+	return end + (torn+blockAlign-1)/blockAlign*blockAlign, err
 }
 
 // plantedLast returns a batch of the last key alone.

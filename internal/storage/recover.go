@@ -2,6 +2,7 @@ package storage
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 
@@ -15,7 +16,7 @@ import (
 type segmentImage struct {
 	name       string
 	generation uint64
-	read       func() ([]byte, error)
+	open       func() (*segmentView, error)
 }
 
 // repair is what must be written, and synced in any case, before the recovered log may be relied on.
@@ -75,16 +76,7 @@ func scanLogFrom(images []segmentImage, seed uint32, start logStart) (*scanner, 
 		if want := start.generation + uint64(i); img.generation != want {
 			return nil, damagedFile(segmentName(want), fmt.Sprintf("is missing, though %s is there", img.name))
 		}
-		raw, err := img.read()
-		if err != nil {
-			return nil, err
-		}
-		if s.ended {
-			err = s.afterEnd(i, img, raw)
-		} else {
-			err = s.segment(i, img, raw)
-		}
-		if err != nil {
+		if err := s.image(i, img); err != nil {
 			return nil, err
 		}
 	}
@@ -97,6 +89,20 @@ func scanLogFrom(images []segmentImage, seed uint32, start logStart) (*scanner, 
 			"begins with entry %d, but the checkpoint ends with entry %d", s.base+1, start.index))
 	}
 	return s, nil
+}
+
+// image reads one segment.
+func (s *scanner) image(i int, img segmentImage) error {
+	v, err := img.open()
+	if err != nil {
+		return err
+	}
+	if s.ended {
+		err = s.afterEnd(i, img, v)
+	} else {
+		err = s.segment(i, img, v)
+	}
+	return errors.Join(err, v.Close())
 }
 
 // last returns the index of the last entry; before the first was read, the largest there is.
@@ -117,17 +123,21 @@ func (s *scanner) conflicts() bool {
 }
 
 // segment reads the blocks of one segment, up to its seal or to the end of the log.
-func (s *scanner) segment(image int, img segmentImage, raw []byte) error {
+func (s *scanner) segment(image int, img segmentImage, v *segmentView) error {
 	off, proven := int64(segmentHeaderSize), int64(segmentHeaderSize)
 	s.segments = append(s.segments, segmentContent{generation: img.generation})
-	for off < int64(len(raw)) {
-		m, payload, ok := decodeBlock(raw[off:], s.seed, img.generation)
+	for off < v.size {
+		m, payload, ok, err := v.block(off, s.seed, img.generation)
+		if err != nil {
+			return err
+		}
 		if ok && image == 0 && off == segmentHeaderSize && s.start.index > 0 {
 			s.next = m.number // earlier segments may be gone
 		}
 		if !ok || m.number != s.next {
 			break
 		}
+		space := blockSpace(len(payload))
 		if err := s.apply(img.name, off, m, payload); err != nil {
 			return err
 		}
@@ -135,19 +145,22 @@ func (s *scanner) segment(image int, img segmentImage, raw []byte) error {
 			// A block here proves that the segment before it was synced to its end.
 			s.repairs = nil
 		}
-		off, proven = off+blockSpace(len(payload)), m.syncedEnd
+		off, proven = off+space, m.syncedEnd
 		if m.kind == blockSeal {
-			s.addRepair(image, raw, proven, off)
-			return nil
+			return s.addRepair(image, v, proven, off)
 		}
 	}
-	s.ended, s.endImage, s.endName, s.end, s.capacity = true, image, img.name, off, int64(len(raw))
-	if err := s.judgeTail(img, raw); err != nil {
+	s.ended, s.endImage, s.endName, s.end, s.capacity = true, image, img.name, off, v.size
+	if err := s.judgeTail(img, v); err != nil {
 		return err
 	}
-	s.addRepair(image, raw, proven, off)
+	if err := s.addRepair(image, v, proven, off); err != nil {
+		return err
+	}
 	if planted.On(planted.TailKept) {
-		s.end = plantedTail(raw, s.end)
+		var err error
+		s.end, err = plantedTail(v, s.end)
+		return err
 	}
 	return nil
 }
@@ -205,9 +218,12 @@ func (s *scanner) resetTo(entries []*raftpb.Entry) error {
 // judgeTail looks for blocks behind the position where the log seems to end. One that proves that the
 // position was synced, or that bears the number missing there, makes it damage; others are the
 // remains of writes that no sync confirmed.
-func (s *scanner) judgeTail(img segmentImage, raw []byte) error {
-	for off := s.end; off < int64(len(raw)); off += blockAlign {
-		m, _, ok := decodeBlock(raw[off:], s.seed, img.generation)
+func (s *scanner) judgeTail(img segmentImage, v *segmentView) error {
+	for off := s.end; off < v.size; off += blockAlign {
+		m, _, ok, err := v.block(off, s.seed, img.generation)
+		if err != nil {
+			return err
+		}
 		if !ok || m.number < s.next || planted.On(planted.DamageCut) {
 			continue
 		}
@@ -219,16 +235,20 @@ func (s *scanner) judgeTail(img segmentImage, raw []byte) error {
 }
 
 // afterEnd checks a segment behind the end of the log: one may be prepared, and it must be empty.
-func (s *scanner) afterEnd(image int, img segmentImage, raw []byte) error {
-	for off := int64(segmentHeaderSize); off < int64(len(raw)); off += blockAlign {
-		if m, _, ok := decodeBlock(raw[off:], s.seed, img.generation); ok {
+func (s *scanner) afterEnd(image int, img segmentImage, v *segmentView) error {
+	for off := int64(segmentHeaderSize); off < v.size; off += blockAlign {
+		m, _, ok, err := v.block(off, s.seed, img.generation)
+		if err != nil {
+			return err
+		}
+		if ok {
 			return s.damage(img.name, m.number, off)
 		}
 	}
 	if image > s.endImage+1 {
 		return damagedFile(img.name, fmt.Sprintf("lies behind the end of the log in %s", s.endName))
 	}
-	s.spare = int64(len(raw))
+	s.spare = v.size
 	return nil
 }
 
@@ -244,25 +264,21 @@ func (s *scanner) damage(name string, number uint64, off int64) error {
 //
 // They are written again and not only synced: after a failed fsync the kernel may hold pages that
 // read well, count as clean, and never reached the disk.
-func (s *scanner) addRepair(image int, raw []byte, proven, end int64) {
-	until := tailEnd(raw, end, s.segments[len(s.segments)-1].generation)
-	data := bytes.Clone(raw[proven:until])
+func (s *scanner) addRepair(image int, v *segmentView, proven, end int64) error {
+	until, err := v.tailEnd(end, s.segments[len(s.segments)-1].generation)
+	if err != nil {
+		return err
+	}
+	data, err := v.content(proven, until)
+	if err != nil {
+		return err
+	}
 	if !planted.On(planted.TailKept) {
 		clear(data[end-proven:])
 	}
 	invariant.Sometimes("storage: repaired the tail of a log")
 	s.repairs = append(s.repairs, repair{image: image, offset: proven, data: data})
-}
-
-// tailEnd returns where the last block of a generation ends, whole or torn, that begins behind end; else end.
-func tailEnd(raw []byte, end int64, generation uint64) int64 {
-	until := end
-	for off := end; off < int64(len(raw)); off += blockAlign {
-		if length, ok := blockLength(raw[off:], generation); ok {
-			until = max(until, min(off+blockSpace(length), int64(len(raw))))
-		}
-	}
-	return until
+	return nil
 }
 
 // withEntries returns log with entries in place of whatever stood at their indexes and behind. It

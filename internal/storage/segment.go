@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +20,7 @@ const (
 	segmentBodySize = 16
 	// minSegmentBytes leaves room for the header, a few blocks and the seal.
 	minSegmentBytes = 8 * blockAlign
-	// maxSegmentBytes bounds what is read into memory at once.
+	// maxSegmentBytes bounds the size of a file of the log.
 	maxSegmentBytes = 1 << 30
 )
 
@@ -109,48 +108,4 @@ func (d *Dir) openSegment(generation uint64, capacity int64) (*segment, error) {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
 	return &segment{file: f, name: name, generation: generation, capacity: capacity}, nil
-}
-
-// readSegment returns a whole segment file, checked to be this directory's and of its full size.
-// Errors: ErrDamaged, ErrForeignDir, ErrNewerFormat.
-func (d *Dir) readSegment(generation uint64) (raw []byte, err error) {
-	name := d.file(segmentName(generation))
-	f, err := d.fs.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", name, err)
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("look at %s: %w", name, err)
-	}
-	if info.Size() > maxSegmentBytes {
-		return nil, damagedFile(name, fmt.Sprintf("is %d bytes long, more than any segment", info.Size()))
-	}
-	raw = make([]byte, info.Size())
-	if _, err := io.ReadFull(f, raw); err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
-	}
-	return raw, d.checkSegment(name, raw, generation)
-}
-
-// checkSegment judges a segment's header against its file.
-func (d *Dir) checkSegment(name string, raw []byte, generation uint64) error {
-	id, body, err := decodeHeader(name, raw, segmentMagic)
-	if err != nil {
-		return err
-	}
-	if err := d.belongs(name, id); err != nil {
-		return err
-	}
-	if len(body) != segmentBodySize {
-		return damagedFile(name, "has an impossible header")
-	}
-	if g := binary.LittleEndian.Uint64(body); g != generation {
-		return damagedFile(name, fmt.Sprintf("holds generation %d, not the %d of its name", g, generation))
-	}
-	if c := binary.LittleEndian.Uint64(body[8:]); c != uint64(len(raw)) {
-		return damagedFile(name, fmt.Sprintf("is %d bytes long, not %d", len(raw), c))
-	}
-	return nil
 }
