@@ -179,8 +179,9 @@ func (c *Command) decode(r *reader) {
 		}
 	case CmdFinish:
 		c.Finishes = make([]Finish, r.count(finishSize))
+		facts := make([]ShardFact, 0, min(len(c.Finishes), len(r.b)/factSize)) // mostly one each
 		for i := range c.Finishes {
-			c.Finishes[i].decode(r)
+			facts = c.Finishes[i].decode(r, facts)
 		}
 	case CmdPoison:
 		c.Poisons = make([]Poison, r.count(poisonSize))
@@ -208,19 +209,25 @@ func (c *Command) decode(r *reader) {
 	}
 }
 
-func (f *Finish) decode(r *reader) {
+// decode reads a Finish. Its facts go behind those of others, where there is room.
+func (f *Finish) decode(r *reader, facts []ShardFact) []ShardFact {
 	copy(f.ID[:], r.take(16))
 	copy(f.Digest[:], r.take(digestSize))
 	f.Commit = r.flag()
 	f.Reason = Reason(r.u8())
 	n := int(r.u16())
 	if !r.has(n, factSize) || n == 0 {
-		return
+		return facts
 	}
-	f.Facts = make([]ShardFact, n)
-	for i := range f.Facts {
-		f.Facts[i] = ShardFact{Shard: shard.ID(r.u32()), Fact: Fact(r.u8()), Epoch: r.u32()}
+	if cap(facts)-len(facts) < n {
+		facts = make([]ShardFact, 0, n)
 	}
+	from := len(facts)
+	for range n {
+		facts = append(facts, ShardFact{Shard: shard.ID(r.u32()), Fact: Fact(r.u8()), Epoch: r.u32()})
+	}
+	f.Facts = facts[from:len(facts):len(facts)]
+	return facts
 }
 
 func decodeGenesis(r *reader) *Genesis {

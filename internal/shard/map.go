@@ -73,19 +73,18 @@ func (m Map) Assignments() []Assignment { return m.parts }
 
 // Shard returns the shard that holds a, and whether any does.
 func (m Map) Shard(a Account) (ID, bool) {
-	i, found := slices.BinarySearchFunc(m.parts, a, func(p Assignment, a Account) int {
-		switch {
-		case p.Range.Last < a:
-			return -1
-		case p.Range.First > a:
-			return 1
+	from, to := 0, len(m.parts) // by hand: it is looked up several times per transfer
+	for from < to {
+		switch i := int(uint(from+to) / 2); {
+		case m.parts[i].Range.Last < a:
+			from = i + 1
+		case m.parts[i].Range.First > a:
+			to = i
+		default:
+			return m.parts[i].Shard, true
 		}
-		return 0
-	})
-	if !found {
-		return 0, false
 	}
-	return m.parts[i].Shard, true
+	return 0, false
 }
 
 // Range returns the range that a shard holds, and whether the map knows the shard.

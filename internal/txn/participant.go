@@ -213,6 +213,7 @@ func (p *Participant) Facts(blocks []Block) {
 			p.Ignored += uint64(len(b.Votes))
 			continue
 		}
+		p.finishes = slices.Grow(p.finishes, len(b.Votes))
 		for j := range b.Votes {
 			p.fact(b.Shard, &b.Votes[j], own)
 		}
