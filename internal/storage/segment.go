@@ -107,5 +107,8 @@ func (d *Dir) openSegment(generation uint64, capacity int64) (*segment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
+	if d.fs == vfs.Default { // and no layer of a test, which must see every call
+		f = quick(f)
+	}
 	return &segment{file: f, name: name, generation: generation, capacity: capacity}, nil
 }

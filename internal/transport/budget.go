@@ -2,6 +2,7 @@ package transport
 
 import (
 	"errors"
+	"io"
 	"net"
 	"sync/atomic"
 )
@@ -50,6 +51,7 @@ func (c *Conn) held() int {
 // meter reads from a connection and counts what has come of a message that is not whole yet.
 type meter struct {
 	nc      net.Conn
+	r       io.Reader // of nc
 	s       *Server
 	c       *Conn // nil during the handshake, and for peers: nothing is counted
 	partial int
@@ -57,7 +59,7 @@ type meter struct {
 
 // Read implements io.Reader.
 func (m *meter) Read(p []byte) (int, error) {
-	n, err := m.nc.Read(p)
+	n, err := m.r.Read(p)
 	if m.c != nil && n > 0 {
 		m.partial += n
 		m.c.mu.Lock()

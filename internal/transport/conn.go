@@ -103,7 +103,7 @@ func dial(ctx context.Context, addr string, h *wire.Hello) (net.Conn, *bufio.Rea
 	}
 	// The end of ctx ends reads and writes of the handshake too.
 	stop := context.AfterFunc(ctx, func() { nc.SetDeadline(time.Unix(1, 0)) })
-	r := bufio.NewReaderSize(nc, readBufferBytes)
+	r := bufio.NewReaderSize(newReader(nc), readBufferBytes)
 	reply, err := hello(nc, r, h)
 	if !stop() && err == nil {
 		err = ctx.Err()

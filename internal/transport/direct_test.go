@@ -5,8 +5,11 @@ package transport
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
+	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -87,5 +90,54 @@ func TestWriterWritesTheRest(t *testing.T) {
 	}
 	if c.held() != 0 {
 		t.Errorf("%d bytes still count as held", c.held())
+	}
+}
+
+// TestReaderOfSocket reads what came, what comes later, and the ends of a connection.
+func TestReaderOfSocket(t *testing.T) {
+	near, far := socketPair(t)
+	r := newReader(near)
+	if _, ok := r.(*socketReader); !ok {
+		t.Fatalf("the reader of a socket is a %T", r)
+	}
+	if n, err := r.Read(nil); n != 0 || err != nil {
+		t.Fatalf("read of nothing: %d, %v", n, err)
+	}
+	go func() {
+		for _, part := range []string{"one", "two", "three"} {
+			far.Write([]byte(part))
+		}
+		far.Close()
+	}()
+	near.SetDeadline(time.Now().Add(wait))
+	got, err := io.ReadAll(r)
+	if string(got) != "onetwothree" || err != nil {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Fatalf("after the end: %d, %v", n, err)
+	}
+}
+
+// TestReaderOfSocketFails reads past a deadline, from a connection that was reset, and from one that is closed here.
+func TestReaderOfSocketFails(t *testing.T) {
+	near, far := socketPair(t)
+	r := newReader(near)
+	b := make([]byte, 10)
+	near.SetReadDeadline(time.Unix(1, 0))
+	if n, err := r.Read(b); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("past the deadline: %d, %v", n, err)
+	}
+	near.SetReadDeadline(time.Now().Add(wait))
+	if err := far.(*net.TCPConn).SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	far.Close() // without lingering: a reset
+	if n, err := r.Read(b); n != 0 || !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("after a reset: %d, %v", n, err)
+	}
+	near.Close()
+	if n, err := r.Read(b); n != 0 || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after closing: %d, %v", n, err)
 	}
 }

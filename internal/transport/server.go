@@ -295,7 +295,7 @@ func (s *Server) releaseClient() {
 func (s *Server) serve(ctx context.Context, nc net.Conn) {
 	defer nc.Close()
 	unwatch := afterFunc(ctx, func() { nc.Close() })
-	in := &meter{nc: nc, s: s}
+	in := &meter{nc: nc, r: newReader(nc), s: s}
 	r := bufio.NewReaderSize(in, readBufferBytes)
 	nc.SetDeadline(time.Now().Add(handshakeTimeout))
 	h, err := s.accept(nc, r)
