@@ -207,6 +207,11 @@ func replacedError(s shard.ServerID) error {
 		"Give it an empty directory, start it with --replace, and run: raftbank replace %s", s, ErrReplaced, s)
 }
 
+func rolledBackError(self, witness shard.ServerID, term, index uint64) error {
+	return fmt.Errorf("server %s: %w: it ends before what server %s has seen it acknowledge (term %d, index %d). "+
+		"Restore a newer copy of the directory; it must not vote with this one", self, ErrRolledBack, witness, term, index)
+}
+
 // verdictError turns a peer's verdict into the error that a person reads; nil if the verdict is OK.
 func verdictError(self *wire.Probe, r *wire.ProbeReply) error {
 	switch r.Verdict {
@@ -229,9 +234,7 @@ func verdictError(self *wire.Probe, r *wire.ProbeReply) error {
 		if self.Term >= r.RememberedTerm && self.LastIndex >= r.RememberedIndex {
 			return nil // a late answer to a probe of long ago: this directory holds what was acknowledged
 		}
-		return fmt.Errorf("server %s: %w: it ends before what server %s has seen it acknowledge (term %d, index %d). "+
-			"Restore a newer copy of the directory; it must not vote with this one",
-			self.Server, ErrRolledBack, r.Server, r.RememberedTerm, r.RememberedIndex)
+		return rolledBackError(self.Server, r.Server, r.RememberedTerm, r.RememberedIndex)
 	case wire.VerdictForeign:
 		return fmt.Errorf("server %s: %w: server %s does not serve %s with this server's number. Give both the same configuration",
 			self.Server, ErrForeign, r.Server, self.Shard)

@@ -2,8 +2,12 @@ package replica
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
+
+	"go.etcd.io/raft/v3/raftpb"
 
 	"raftbank/internal/shard"
 	"raftbank/internal/wire"
@@ -155,6 +159,32 @@ func TestRolledBackDirectoryIsRefused(t *testing.T) {
 		lead := b.leader(1)
 		b.wantRolledBackRefused(lead, lead%3+1)
 	})
+}
+
+// TestHeartbeatShowsRollBack: a leader that lets a replica commit more than it holds has its acknowledgement: the replica stops
+// and says why.
+func TestHeartbeatShowsRollBack(t *testing.T) {
+	b := newBank(t).boot()
+	leader := b.leader(1)
+	back := leader%3 + 1
+	r := b.replicas[back]
+	last, err := r.options.Log.LastIndex()
+	if err != nil {
+		t.Fatal(err)
+	}
+	term, from := r.Term(), b.replicas[leader].id
+	beat := func(commit uint64) error {
+		m := &raftpb.Message{Type: raftpb.MsgHeartbeat.Enum(), From: &from, To: &r.id, Term: &term, Commit: &commit}
+		head, _ := encodeRaft(m)
+		r.StepPeer(leader, &wire.Raft{Shard: 1, From: from, To: r.id, Messages: [][]byte{head}})
+		return r.gather(Output{}).Fatal
+	}
+	if err := beat(last); err != nil {
+		t.Fatalf("what it holds: %v", err)
+	}
+	if err := beat(last + 1); !errors.Is(err, ErrRolledBack) || !strings.Contains(err.Error(), fmt.Sprintf("index %d", last+1)) {
+		t.Errorf("one more than it holds: %v", err)
+	}
 }
 
 // wantRolledBackRefused lets a server come back with less than it acknowledged: the witness must know.

@@ -77,10 +77,24 @@ func (r *Replica) stepRaft(from shard.ServerID, m *wire.Raft) {
 		if msg.GetType() == raftpb.MsgSnap && r.offered(msg) {
 			continue
 		}
+		if msg.GetType() == raftpb.MsgHeartbeat && r.lacks(from, msg.GetTerm(), msg.GetCommit()) {
+			return
+		}
 		// Step's errors concern unknown senders of responses, which isMember has excluded.
 		_ = r.rn.Step(msg)
 		r.remember(msg)
 	}
+}
+
+// lacks reports whether the log ends before what a leader lets this replica commit by a heartbeat. That is never more than
+// this replica has acknowledged to it: the directory was rolled back, and the leader is the first to tell. It ends the process.
+func (r *Replica) lacks(leader shard.ServerID, term, commit uint64) bool {
+	last, err := r.options.Log.LastIndex()
+	if err != nil || commit <= last {
+		return false
+	}
+	r.fatal(rolledBackError(r.options.Server, leader, term, commit))
+	return true
 }
 
 // peerMaySend keeps out message types that replicas of this program never send each other, and

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -211,6 +212,34 @@ func TestLogMustReachTheCheckpoint(t *testing.T) {
 		}
 		must(t, d.Close())
 	}
+}
+
+// TestUnusedSegmentIsNoLog loses the only segment that was used: the one that was made in advance is not taken for a log that
+// ends at the checkpoint.
+func TestUnusedSegmentIsNoLog(t *testing.T) {
+	mem := vfs.NewMem()
+	d := mustDir(t, mem)
+	l := mustLog(t, d, 4096)
+	for i := range uint64(5) {
+		must(t, l.Append(hard(1, 1, i), []*raftpb.Entry{ent(i+1, 1, fmt.Sprintf("%0100d", i))}, true))
+	}
+	p := prepare(t, l)
+	if p == nil {
+		t.Fatal("no segment is made in advance")
+	}
+	p.Run()
+	must(t, l.Close())
+	must(t, d.Close())
+	must(t, mem.Remove(d.file(segmentName(1))))
+	d = mustDir(t, mem)
+	if gens, err := d.listSegments(); err != nil || len(gens) != 1 || gens[0] != 2 {
+		t.Fatalf("segments %v, %v; want the unused one", gens, err)
+	}
+	_, err := d.OpenLog(LogOptions{SegmentBytes: 4096, Start: Checkpoint{Index: 3, Term: 1, Generation: 1}})
+	if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), segmentName(1)+" is damaged: it is missing") {
+		t.Errorf("got %v", err)
+	}
+	must(t, d.Close())
 }
 
 // TestOldBlockInAnothersPlace reads entries that are in memory no more from a segment in which the disk put a sound

@@ -142,6 +142,7 @@ func (d *Dir) OpenLog(o LogOptions) (*Log, error) {
 func (d *Dir) scan(gens []uint64, start logStart) (s *scanner, skip int, err error) {
 	// A log that was begun anew has given up the checkpoint's segment. Whether what is there reaches back to the
 	// checkpoint is checked in any case.
+	relied := start.generation
 	start.generation = max(start.generation, gens[0])
 	if start.index == 0 {
 		start.generation = 1
@@ -157,6 +158,10 @@ func (d *Dir) scan(gens []uint64, start logStart) (s *scanner, skip int, err err
 		images[i] = segmentImage{name: d.file(segmentName(g)), generation: g, open: func() (*segmentView, error) { return d.viewSegment(g) }}
 	}
 	s, err = scanLogFrom(images, d.id.seed(), start)
+	if err == nil && start.generation > relied && !s.reset {
+		// Nothing but a log that was begun anew may lack that segment: not one of which an unused segment is left.
+		return nil, 0, damagedFile(segmentName(relied), "is missing, though the checkpoint relies on it")
+	}
 	if noState := new(noStateError); errors.As(err, &noState) && gens[0] == 1 && start.generation > 1 {
 		// An earlier version wrote the segment.
 		start.generation = 1
