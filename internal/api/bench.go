@@ -12,6 +12,7 @@ type Bench struct {
 	Committed   int               `json:"committed"`
 	Aborted     map[string]int    `json:"aborted"` // by reason
 	Unavailable int               `json:"unavailable"`
+	Shed        int               `json:"shed"` // of unavailable: that no caller took, for the bound on those that wait
 	Unknown     int               `json:"unknown"`
 	TPS         float64           `json:"tps"` // committed transfers per second that were answered in the window
 	LatencyUs   LatencyUs         `json:"latency_us"`
@@ -44,7 +45,8 @@ type BenchConfig struct {
 	Skew         float64 `json:"skew"`          // exponent of Zipf's law; 0: uniform
 	Hot          int     `json:"hot"`           // hot accounts, one of which every transfer touches
 	ReadsPercent int     `json:"reads_percent"`
-	Rate         float64 `json:"rate"` // transfers due per second; 0: closed loop
+	Rate         float64 `json:"rate"`  // transfers due per second; 0: closed loop
+	Queue        int     `json:"queue"` // requests that wait for a caller, at most; 0: no bound
 	Seed         uint64  `json:"seed"`
 	DeadlineMs   int64   `json:"deadline_ms"`
 

@@ -26,7 +26,10 @@ type Options struct {
 	Hot      int           // this many hot accounts; every transfer touches one; 0: none
 	Reads    int           // percent of requests that read one balance strongly
 	Rate     float64       // transfers and reads due per second, open loop; 0: closed loop
-	Seed     uint64
+	// Queue is how many requests of an open loop wait while each of its Clients*InFlight callers has one open; what is due
+	// beyond them is shed: it ends as unavailable at once, as with a caller that gives up. 0: all wait, however many.
+	Queue int
+	Seed  uint64
 }
 
 // maxBatch is how many transfers one request of the wire format carries.
@@ -75,6 +78,8 @@ func (o *Options) Validate(t *shard.Topology) error {
 		errs = append(errs, fmt.Errorf("hot %d: the bank has %d accounts", o.Hot, accounts))
 	case o.Rate < 0:
 		errs = append(errs, fmt.Errorf("rate %g: want transfers per second, or 0 for a closed loop", o.Rate))
+	case o.Queue < 0 || o.Queue > 1<<20 || o.Queue > 0 && o.Rate == 0:
+		errs = append(errs, fmt.Errorf("queue %d: want at most %d requests that wait in an open loop (rate)", o.Queue, 1<<20))
 	case o.Duration < time.Millisecond || o.Warmup < 0:
 		errs = append(errs, errors.New("duration: want at least a millisecond; warm-up: not below 0"))
 	}

@@ -19,6 +19,8 @@ type pacer struct {
 	perSecond  float64
 	start, end time.Time
 	sleep      func(time.Duration)
+	// shed is told the time of each request that finds the channel full; nil: the pacer waits.
+	shed func(time.Time)
 }
 
 // run sends until the end, or that of ctx; then it closes the channel.
@@ -31,6 +33,17 @@ func (p *pacer) run(ctx context.Context) {
 	for t := p.start.Add(gap()); t.Before(p.end); t = t.Add(gap()) {
 		if d := time.Until(t); d > 0 {
 			p.sleep(d)
+		}
+		if p.shed != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			select {
+			case p.due <- t:
+			default:
+				p.shed(t)
+			}
+			continue
 		}
 		select {
 		case p.due <- t:

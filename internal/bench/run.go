@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"raftbank/client"
@@ -28,6 +29,7 @@ type Measured struct {
 	options       Options
 	started       time.Time
 	recorder      *recorder
+	shed          int               // transfers that no caller took
 	before, after map[string]uint64 // servers' usage at the ends of the window
 	own           [2]map[string]uint64
 	load          *float64 // load average before
@@ -44,6 +46,7 @@ type run struct {
 	due       chan time.Time // open loop
 	sleep     func(time.Duration)
 	progress  func(Progress) // may be nil
+	unsent    atomic.Int64   // requests that were due in the window and shed
 
 	ctx  context.Context
 	stop context.CancelCauseFunc
@@ -76,15 +79,20 @@ func (r *run) run(ctx context.Context, t *shard.Topology) (*Measured, error) {
 		r.recorders = append(r.recorders, newRecorder(&r.w))
 	}
 	if o.Rate > 0 {
+		p := &pacer{seed: o.Seed, perSecond: o.Rate / float64(o.Batch), start: m.started, end: r.w.to, sleep: r.sleep}
 		r.due = make(chan time.Time, dueBacklog)
-		p := &pacer{due: r.due, seed: o.Seed, perSecond: o.Rate / float64(o.Batch), start: m.started, end: r.w.to, sleep: r.sleep}
+		if o.Queue > 0 {
+			r.due = make(chan time.Time, o.Queue)
+			p.shed = r.shed
+		}
+		p.due = r.due
 		go p.run(r.ctx)
 	}
 	done := r.slots(sessions, newAccounts(t, o))
 	if err := r.watch(m, done); err != nil {
 		return nil, err
 	}
-	m.recorder = r.recorders[0]
+	m.recorder, m.shed = r.recorders[0], int(r.unsent.Load())*o.Batch
 	for _, other := range r.recorders[1:] {
 		m.recorder.merge(other)
 	}
@@ -135,6 +143,13 @@ func (r *run) next() (time.Time, bool) {
 	}
 	now := time.Now()
 	return now, now.Before(r.w.to) && r.ctx.Err() == nil
+}
+
+// shed counts a request that found every caller and the queue taken.
+func (r *run) shed(due time.Time) {
+	if r.w.holds(due) {
+		r.unsent.Add(1)
+	}
 }
 
 // slot sends one request after the other.

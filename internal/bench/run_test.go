@@ -162,6 +162,32 @@ func TestOpenLoopShowsAStall(t *testing.T) {
 	}
 }
 
+// TestOpenLoopSheds puts four times as much on a system as it takes: with a bound on what waits, the rest ends as
+// unavailable, all that was due is accounted for, and what is accepted has waited for the bound's length at most.
+func TestOpenLoopSheds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeSystem{took: 10 * time.Millisecond, result: committed}
+		m, err := runFake(t.Context(), f, load(func(o *Options) {
+			o.Clients, o.InFlight, o.Batch, o.Queue = 2, 2, 5, 4 // 400 requests a second
+			o.Rate = 4 * 400 * 5
+			o.Warmup, o.Duration = time.Second, 5*time.Second
+		}), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := m.Result()
+		if r.Committed < 9_500 || r.Committed > 10_500 || r.Shed < 28_000 || r.Unavailable != r.Shed {
+			t.Errorf("%d committed, %d shed, %d unavailable; want 10,000 and 30,000", r.Committed, r.Shed, r.Unavailable)
+		}
+		if r.LatencyUs.Max > 21_000 {
+			t.Errorf("latency %+v; the queue is one request deep", r.LatencyUs)
+		}
+		if due := r.Committed + r.Shed; due%5 != 0 || due < 39_000 || due > 41_000 {
+			t.Errorf("%d of 40,000 transfers accounted for", due)
+		}
+	})
+}
+
 func TestOutcomesAndReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, test := range []struct {

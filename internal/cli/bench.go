@@ -81,6 +81,7 @@ func loadFlags(f *pflag.FlagSet, p *benchArgs) {
 	f.IntVar(&p.Load.Hot, "hot", 0, "hot accounts; every transfer touches one of them (default: none)")
 	f.IntVar(&p.Load.Reads, "reads", 0, "percent of requests that are strong reads of one balance")
 	f.Float64Var(&p.Load.Rate, "rate", 0, "open loop: transfers due per second (default: closed loop)")
+	f.IntVar(&p.Load.Queue, "queue", 0, "open loop: requests that wait for a caller; more end as unavailable (default: all wait)")
 	f.Uint64Var(&p.Load.Seed, "seed", 0, "seed of accounts and amounts (default: one is drawn)")
 	f.DurationVar(&p.Deadline, "deadline", 10*time.Second, "of a transfer; then its outcome is unknown")
 }

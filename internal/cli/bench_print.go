@@ -77,6 +77,10 @@ func benchFigures(r *api.Bench) [][]string {
 		n := float64(*v) / (1 << 20)
 		number(name, &n, "%.0f", "MiB")
 	}
+	if r.Config.Queue > 0 {
+		n := float64(r.Shed)
+		number("shed by the load's callers", &n, "%.0f", "transfers")
+	}
 	number("CPU per transfer, servers", r.CPUUsPerTransfer.Servers, "%.2f", "us")
 	number("CPU per transfer, client", r.CPUUsPerTransfer.Client, "%.2f", "us")
 	mib("resident, servers", r.RSSBytes)
