@@ -11,6 +11,9 @@ import (
 // held up: the times are computed, not looked up.
 const dueBacklog = 1 << 16
 
+// leastRamp is the share of its rate with which a pacer begins.
+const leastRamp = 0.05
+
 // pacer sends the times at which requests are due, as chance spreads independent callers (a Poisson
 // process).
 type pacer struct {
@@ -18,6 +21,7 @@ type pacer struct {
 	seed       uint64
 	perSecond  float64
 	start, end time.Time
+	ramp       time.Duration // from the start on, in which the rate rises to perSecond
 	sleep      func(time.Duration)
 	// shed is told the time of each request that finds the channel full; nil: the pacer waits.
 	shed func(time.Time)
@@ -29,8 +33,14 @@ func (p *pacer) run(ctx context.Context) {
 	defer runtime.UnlockOSThread()
 	defer close(p.due)
 	rng := rand.New(rand.NewPCG(p.seed, 1<<63))
-	gap := func() time.Duration { return time.Duration(rng.ExpFloat64() / p.perSecond * float64(time.Second)) }
-	for t := p.start.Add(gap()); t.Before(p.end); t = t.Add(gap()) {
+	gap := func(at time.Duration) time.Duration {
+		rate := p.perSecond
+		if at < p.ramp {
+			rate *= max(leastRamp, float64(at)/float64(p.ramp))
+		}
+		return time.Duration(rng.ExpFloat64() / rate * float64(time.Second))
+	}
+	for t := p.start.Add(gap(0)); t.Before(p.end); t = t.Add(gap(t.Sub(p.start))) {
 		if d := time.Until(t); d > 0 {
 			p.sleep(d)
 		}

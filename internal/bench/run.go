@@ -79,7 +79,7 @@ func (r *run) run(ctx context.Context, t *shard.Topology) (*Measured, error) {
 		r.recorders = append(r.recorders, newRecorder(&r.w))
 	}
 	if o.Rate > 0 {
-		p := &pacer{seed: o.Seed, perSecond: o.Rate / float64(o.Batch), start: m.started, end: r.w.to, sleep: r.sleep}
+		p := &pacer{seed: o.Seed, perSecond: o.Rate / float64(o.Batch), start: m.started, end: r.w.to, ramp: o.Warmup / 2, sleep: r.sleep}
 		r.due = make(chan time.Time, dueBacklog)
 		if o.Queue > 0 {
 			r.due = make(chan time.Time, o.Queue)

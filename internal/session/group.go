@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"slices"
 
 	"raftbank/internal/ledger"
 	"raftbank/internal/planted"
@@ -65,7 +66,7 @@ func (e *Engine) maxGroup() int { return min(wire.MaxBatch, e.o.MaxInFlight) }
 // gather begins a transfer within one shard, in the group of this turn.
 func (e *Engine) gather(sh *shardState, r *ledger.Record) OpID {
 	g := sh.gather
-	if g == nil || g.since != e.now || len(g.records) >= e.maxGroup() || g.admitted && e.inFlight >= e.o.MaxInFlight {
+	if g == nil || g.since != e.now || len(g.records) >= e.gatherLimit(sh) || g.admitted && e.inFlight >= e.o.MaxInFlight {
 		g = &group{shard: sh}
 		sh.gather = g
 		e.beginGroup(g)
@@ -114,10 +115,13 @@ func (e *Engine) queueGroup(g *group) {
 
 // sendGroups sends a shard's groups, a request each, and reports whether there were any.
 func (e *Engine) sendGroups(sh *shardState, to *serverState) bool {
-	n := 0
+	n, newest := 0, e.newestFirst(sh)
 	sh.full = false
 	for ; n < len(sh.groups); n++ {
 		g := sh.groups[n]
+		if newest {
+			g = sh.groups[len(sh.groups)-1-n]
+		}
 		if sh.full = g.open > 0 && sh.flying+g.open > max(sh.window, 2*g.open); sh.full {
 			break
 		}
@@ -126,9 +130,12 @@ func (e *Engine) sendGroups(sh *shardState, to *serverState) bool {
 			e.sendGroup(g, to)
 		}
 	}
-	rest := copy(sh.groups, sh.groups[n:])
-	clear(sh.groups[rest:])
-	sh.groups = sh.groups[:rest]
+	sent := sh.groups[:n]
+	if newest {
+		sent = sh.groups[len(sh.groups)-n:]
+	}
+	clear(sent)
+	sh.groups = slices.DeleteFunc(sh.groups, func(g *group) bool { return g == nil || g.open == 0 })
 	sh.waiting = 0
 	for _, g := range sh.groups {
 		sh.waiting += g.open

@@ -53,6 +53,7 @@ type shardState struct {
 	full      bool     // the last flush left groups for the window's sake
 	waiting   int      // records of those
 	cutTick   uint64   // when the window was made smaller last
+	pacing    pacing   // how long its answers take
 	gather    *group   // that single transfers of this turn join
 	groups    []*group // to be sent with the next flush
 	ready     []*item  // likewise

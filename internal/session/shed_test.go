@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"testing"
 
 	"raftbank/internal/ledger"
@@ -98,6 +99,66 @@ func TestOverloadIsShed(t *testing.T) {
 				t.Errorf("the slowest commit took %d ticks, and up to %d batches were on their way", s.slowest, s.most)
 			}
 		})
+	}
+}
+
+// TestCrowd puts four times on a server what it answers, in small batches after a light load: once the queue that
+// the window was too wide for is gone, what is accepted is answered about as soon as ever, and the server is kept busy.
+func TestCrowd(t *testing.T) {
+	const (
+		size  = 50
+		ticks = 2000
+		takes = 8 // batches that the server answers per tick
+	)
+	e := warm(New(Options{Topology: smallBank()}))
+	for _, s := range e.servers {
+		e.ConnUp(s.id)
+	}
+	begun := map[OpID]uint64{}
+	var queue []uint64 // requests
+	var late []uint64  // ticks that commits took after the first 500 ticks
+	n := 0
+	for tick := uint64(0); tick < ticks; tick++ {
+		batches := 4 * takes
+		if tick < 100 {
+			batches = 1
+		}
+		for range batches {
+			records := make([]ledger.Record, size)
+			for i := range records {
+				records[i] = record(ledger.TransferID{2, byte(n), byte(n >> 8), byte(n >> 16), byte(i)}, 1, 2, 1)
+			}
+			n++
+			begun[e.TransferBatch(records)] = tick
+		}
+		for _, id := range queue[:min(takes, len(queue))] {
+			e.StepReply(1, &wire.Reply{Request: id, Status: wire.StatusOK, Leader: 1, Committed: []wire.Run{{Count: size}}})
+		}
+		queue = queue[min(takes, len(queue)):]
+		out := e.Flush()
+		for _, send := range out.Sends {
+			for _, m := range send.Messages {
+				if m, ok := m.(*wire.TransferRequest); ok {
+					queue = append(queue, m.Request)
+				}
+			}
+		}
+		for _, c := range out.Committed {
+			if tick >= 500 {
+				late = append(late, tick-begun[c.Op])
+			}
+		}
+		e.Tick()
+	}
+	slices.Sort(late)
+	if len(late) < takes*(ticks-500)*9/10 {
+		t.Fatalf("%d batches were accepted, of %d that the server could take", len(late), takes*(ticks-500))
+	}
+	if p50, p99 := late[len(late)/2], late[len(late)*99/100]; p50 > 5 || p99 > e.o.BusyTicks+2 {
+		t.Errorf("accepted batches took %d ticks, 99 %% of them %d", p50, p99)
+	}
+	if waiting := e.InFlight(); waiting > 4*takes*int(e.o.BusyTicks+2) {
+		t.Errorf("%d batches wait", waiting)
 	}
 }
 
