@@ -67,6 +67,7 @@ const (
 	PageSkipped
 	FutureBelieved
 	IdsMissing
+	IDGroupOverwritten
 	RepairNotWritten
 	BlockUnchecked
 	FrameUnchecked
@@ -171,6 +172,7 @@ func All() []Info {
 		{CheckpointUnflushed, "checkpoint-unflushed", "the log is cut before the checkpoint is flushed", "", "recovery"},
 		{PageSkipped, "page-skipped", "an account changes before the checkpoint under way has saved it", "", "stop"},
 		{FutureBelieved, "future-believed", "ids in the table are believed whose rows are not there yet", "", "panic"},
+		{IDGroupOverwritten, "id-group-overwritten", "ids go to the table without the others of their group that it holds", "", "once"},
 		{IdsMissing, "ids-missing", "a checkpoint counts ids as written that are in memory only", "", "once"},
 		{RepairNotWritten, "repair-not-written", "what recovery read is synced and not written again", "", "recovery"},
 		{BlockUnchecked, "block-unchecked", "the checksum of a log block is not checked", "", "log"},

@@ -109,7 +109,9 @@ func BenchmarkIngest(b *testing.B) {
 			}
 			b.StartTimer()
 			sortIDs(sorted, run)
-			must(b, p.Ingest(sortedIDs(sorted)))
+			groups, err := newIDGroups(sorted, p, &idRanges{})
+			must(b, err)
+			must(b, p.Ingest(groups))
 		}
 		n++
 	}

@@ -67,6 +67,12 @@ func (x *idRanges) mayHold(id *ledger.TransferID) bool {
 	return i < len(x.ranges) && x.ranges[i].holds(id)
 }
 
+// mayHoldAny reports whether the set may hold an id from lo to hi.
+func (x *idRanges) mayHoldAny(lo, hi ledger.TransferID) bool {
+	i := x.place(&lo)
+	return i < len(x.ranges) && !less(&hi, &x.ranges[i].lo)
+}
+
 // gapBefore returns the width of the gap before range i, the widest there is before the first.
 func (x *idRanges) gapBefore(i int) uint64 {
 	if i == 0 || i == len(x.ranges) {
@@ -109,6 +115,25 @@ func (x *idRanges) add(id ledger.TransferID) {
 		x.ranges[i].lo = id
 	}
 	x.narrowest = min(x.narrowest, x.gapBefore(x.last), x.gapBefore(x.last+1))
+}
+
+// cover puts all ids from lo to hi into the set.
+func (x *idRanges) cover(lo, hi ledger.TransferID) {
+	x.add(lo)
+	i := x.last
+	if !less(&x.ranges[i].hi, &hi) {
+		return
+	}
+	x.ranges[i].hi = hi
+	end := i + 1
+	for end < len(x.ranges) && !less(&hi, &x.ranges[end].lo) {
+		if less(&hi, &x.ranges[end].hi) {
+			x.ranges[i].hi = x.ranges[end].hi
+		}
+		end++
+	}
+	x.ranges = slices.Delete(x.ranges, i+1, end)
+	x.measure()
 }
 
 func (x *idRanges) insert(i int, id ledger.TransferID) {

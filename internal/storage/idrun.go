@@ -14,7 +14,7 @@ import (
 //
 // Ids ordered by time come a little out of order. A run takes from the next generation what is not above its own
 // highest id; so mostly runs follow each other without overlap, and the table need never write them again. What comes
-// later still is written apart.
+// later still is written apart. The highest id counts up to the end of its group, so that runs share none.
 type idRun struct {
 	old     []windowEntry // the generation
 	written int           // as many of its first entries the run before has considered
@@ -35,17 +35,18 @@ func (r *idRun) write(table Table) {
 	sorted := r.sorted[:len(r.gathered)]
 	sortIDs(sorted, r.gathered)
 	late, _ := slices.BinarySearchFunc(sorted, r.top, func(e windowEntry, top ledger.TransferID) int { return compareIDs(&e.id, &top) })
-	for _, part := range []sortedIDs{sorted[:late], sorted[late:]} {
+	for _, part := range [][]windowEntry{sorted[:late], sorted[late:]} {
 		if len(part) == 0 {
 			continue
 		}
-		if r.err = table.Ingest(part); r.err != nil {
+		var groups *idGroups
+		if groups, r.err = newIDGroups(part, table, &r.ranges); r.err != nil {
 			return
 		}
-	}
-	for i := range sorted {
-		giveWay(i)
-		r.ranges.add(sorted[i].id)
+		if r.err = table.Ingest(groups); r.err != nil {
+			return
+		}
+		groups.addTo(&r.ranges)
 	}
 	r.top = top
 }
@@ -59,7 +60,7 @@ func (r *idRun) gather() (top ledger.TransferID) {
 		e := &r.old[i]
 		if compareIDs(&e.id, &r.top) > 0 {
 			if compareIDs(&e.id, &top) > 0 {
-				top = e.id
+				top = groupEnd(e.id)
 			}
 		} else if i < r.written {
 			continue
@@ -87,19 +88,6 @@ func (r *idRun) ended() bool {
 func (r *idRun) wait() error {
 	<-r.done
 	return r.err
-}
-
-// sortedIDs is a Run of entries in the order of their ids.
-type sortedIDs []windowEntry
-
-// Len implements Run.
-func (s sortedIDs) Len() int { return len(s) }
-
-// At implements Run.
-func (s sortedIDs) At(i int, b []byte) (key, value []byte) {
-	b = append(append(b, indexPrefix), s[i].id[:]...)
-	b = binary.LittleEndian.AppendUint64(b, s[i].position)
-	return b[:17], b[17:]
 }
 
 func compareIDs(a, b *ledger.TransferID) int {

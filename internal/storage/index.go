@@ -1,8 +1,6 @@
 package storage
 
 import (
-	"encoding/binary"
-
 	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
 	"raftbank/internal/planted"
@@ -83,7 +81,7 @@ func openIndex(table Table, h *History, stored idRanges, indexed uint64, o index
 	x.cur, x.old = newGeneration(o.Window), newGeneration(o.Window)
 	x.cur.limit = max(1, o.Window-o.Window*o.Place/max(1, o.Places))
 	if n := len(stored.ranges); n > 0 {
-		x.top = stored.ranges[n-1].hi
+		x.top = groupEnd(stored.ranges[n-1].hi)
 	}
 	for position := indexed; position < h.Len(); position++ {
 		if id, ok := h.outcomeAt(position); ok {
@@ -129,11 +127,12 @@ func (x *Index) recent(id *ledger.TransferID) (uint64, bool) {
 // look asks the table.
 func (x *Index) look(id *ledger.TransferID) (uint64, bool) {
 	x.lookups++
-	x.key = append(append(x.key[:0], indexPrefix), id[:]...)
+	x.key = groupKey(x.key[:0], id)
 	value, ok, err := x.table.Get(x.key, x.value[:0])
 	x.value = value
-	if err == nil && ok && len(value) != 8 {
-		err = damagedFile("id index", "holds a position that is none")
+	var position uint64
+	if err == nil && ok {
+		position, ok, err = findInGroup(value, id)
 	}
 	if err != nil {
 		panic(&ReadError{err})
@@ -141,7 +140,6 @@ func (x *Index) look(id *ledger.TransferID) (uint64, bool) {
 	if !ok {
 		return 0, false
 	}
-	position := binary.LittleEndian.Uint64(value)
 	if !planted.On(planted.FutureBelieved) && (position >= x.history.Len() || x.history.idAt(position) != *id) {
 		invariant.Sometimes("storage: an id in the index was of a row that is not there yet")
 		return 0, false

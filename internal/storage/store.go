@@ -17,7 +17,7 @@ import (
 const (
 	indexName = "index" // in a generation's directory, of the table
 	// checkpointVersion is the first byte of the checkpoint's value.
-	checkpointVersion = 1
+	checkpointVersion = 2
 	defaultCacheBytes = 4 << 20
 )
 
@@ -155,7 +155,7 @@ type idsAtCheckpoint struct {
 	indexed uint64
 }
 
-// encode returns the checkpoint's value, little endian: version 1, identity 28, index, term, rows,
+// encode returns the checkpoint's value, little endian: version 2, identity 28, index, term, rows,
 // generation, first row whose id may not be in the table 8 each; as uvarint-counted bytes the rows behind the last
 // full block and the ledger's head; the ranges of ids; CRC32C over all of it 4.
 func (s *Store) encode(c Checkpoint, tail, head []byte) []byte {
@@ -185,6 +185,9 @@ func (s *Store) decode(b []byte) (v checkpointValue, err error) {
 	}
 	if len(b) < 5 {
 		return bad("is too short")
+	}
+	if b[0] < checkpointVersion {
+		return bad(fmt.Sprintf("has format %d, which no release wrote", b[0]))
 	}
 	if b[0] > checkpointVersion {
 		return v, &describedError{kind: ErrNewerFormat, text: fmt.Sprintf(

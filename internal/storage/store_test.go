@@ -338,11 +338,13 @@ func TestTableMetamorphic(t *testing.T) {
 			}
 			if rng.IntN(8) == 0 {
 				// It is durable at once, whatever becomes of the batches before it.
-				var run sortedIDs
+				var ids []windowEntry
 				for i := range 1 + rng.IntN(10) {
-					run = append(run, windowEntry{id: testID(rng.Uint64N(8), uint64(i)), position: rng.Uint64()})
+					ids = append(ids, windowEntry{id: testID(rng.Uint64N(8), uint64(i)), position: rng.Uint64()})
 				}
-				slices.SortFunc(run, func(a, b windowEntry) int { return a.id.Compare(b.id) })
+				slices.SortFunc(ids, func(a, b windowEntry) int { return a.id.Compare(b.id) })
+				run, err := newIDGroups(ids, m, &idRanges{})
+				must(t, err)
 				must(t, p.Ingest(run))
 				must(t, m.Ingest(run))
 			}
@@ -389,10 +391,8 @@ func equalTables(m *MemoryTable, p Table) bool {
 		keys = append(keys, fmt.Appendf(nil, "key %d", i))
 	}
 	for hi := range uint64(8) {
-		for lo := range uint64(10) {
-			id := testID(hi, lo)
-			keys = append(keys, append([]byte{indexPrefix}, id[:]...))
-		}
+		id := testID(hi, 0)
+		keys = append(keys, groupKey(nil, &id))
 	}
 	for _, key := range keys {
 		a, aOK, _ := m.Get(key, nil)
