@@ -122,7 +122,7 @@ func (e *Engine) sendGroups(sh *shardState, to *serverState) bool {
 		if newest {
 			g = sh.groups[len(sh.groups)-1-n]
 		}
-		if sh.full = g.open > 0 && sh.flying+g.open > max(sh.window, 2*g.open); sh.full {
+		if sh.full = g.open > 0 && (sh.flying+g.open > max(sh.window, 2*g.open) || newest && e.late(g) && sh.outnumbered(g)); sh.full {
 			break
 		}
 		g.queued = false

@@ -17,7 +17,7 @@ const (
 	slowTicks   = 20  // answers that take longer make a shard crowded: 200 ms
 	busyTicks   = 10  // between two cuts because of BUSY
 	leastFlying = 512 // the window is never smaller
-	leastCrowd  = 64  // of a crowded shard
+	leastCrowd  = 256 // of a crowded shard: enough to keep it busy, if answers take long for another reason than a queue
 	calmTicks   = 50  // a shard for which nothing waits is not crowded any more: 500 ms
 	lateTicks   = 10  // if the oldest has waited for longer in a crowd, the newest goes first: 100 ms
 
@@ -121,13 +121,16 @@ func (e *Engine) shrink(sh *shardState, ticks uint64) {
 
 // newestFirst reports whether what has waited for long gives way.
 func (e *Engine) newestFirst(sh *shardState) bool {
-	return sh.pacing.crowded && len(sh.groups) > 0 && e.now-sh.groups[0].since > lateTicks
+	return sh.pacing.crowded && len(sh.groups) > 0 && e.late(sh.groups[0])
 }
+
+// late reports whether a group has waited for so long that in a crowd others are served in its place.
+func (e *Engine) late(g *group) bool { return e.now-g.since > lateTicks }
 
 // gatherLimit bounds the single transfers of a group: a window holds several, so that they can take turns.
 func (e *Engine) gatherLimit(sh *shardState) int {
 	if sh.pacing.crowded {
-		return min(max(sh.window/4, leastCrowd/2), e.maxGroup())
+		return min(sh.window/4, e.maxGroup())
 	}
 	return e.maxGroup()
 }
@@ -150,12 +153,15 @@ func (e *Engine) shedGroup(g *group) {
 
 // overfull reports whether more waits for a shard's window than it holds, the group's own batch not counted: not only
 // that large groups take turns.
-func (sh *shardState) overfull(g *group) bool {
+func (sh *shardState) overfull(g *group) bool { return sh.full && sh.outnumbered(g) }
+
+// outnumbered is overfull by what the last flush left.
+func (sh *shardState) outnumbered(g *group) bool {
 	waiting := sh.waiting
 	if g.batch != nil {
 		waiting -= g.batch.batch.open
 	}
-	return sh.full && waiting > max(sh.window, 2*g.open)
+	return waiting > max(sh.window, 2*g.open)
 }
 
 // shed ends a transfer between shards likewise.
