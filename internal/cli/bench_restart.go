@@ -11,8 +11,7 @@ import (
 
 // Bounds of the row that restarts a replica.
 const (
-	// restartShare is how much of the machine's memory the servers may take while they are filled: this
-	// version keeps its history in memory.
+	// restartShare is how much of the machine's memory the servers may take while they are filled.
 	restartShare = 0.4
 	// restartWindow is how long it is filled between two looks at the memory.
 	restartWindow = 2 * time.Second
