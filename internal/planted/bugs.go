@@ -66,8 +66,8 @@ const (
 	CheckpointUnflushed
 	PageSkipped
 	FutureBelieved
-	IdsMissing
 	IDGroupOverwritten
+	IdsMissing
 	RepairNotWritten
 	BlockUnchecked
 	FrameUnchecked
