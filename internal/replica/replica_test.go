@@ -333,9 +333,14 @@ func TestLostLeadershipLeavesTheOutcomeOpen(t *testing.T) {
 	b.cut[old] = true
 	n := b.call(old, &wire.TransferRequest{Records: []ledger.Record{record(1, 1, 2, 3)}})
 	b.settle()
+	gathered := b.call(old, &wire.TransferRequest{Records: []ledger.Record{record(2, 1, 2, 1)}})
+	b.settle()
 	b.tick(2 * ElectionTicks)
 	if r := b.one(n); r.Status != wire.StatusLost {
 		t.Errorf("status %d, want LOST: the entry may survive", r.Status)
+	}
+	if r := b.one(gathered); r.Status != wire.StatusNotLeader {
+		t.Errorf("status %d of what waited for that entry, want NOT_LEADER: it was never proposed", r.Status)
 	}
 	b.waitLeaders(1)
 	wantResult(t, b.transfer(record(1, 1, 2, 3)), "committed")
