@@ -97,6 +97,9 @@ type Moved struct {
 // ReplaceRequest asks a cluster's leader for the next step of replacing a server whose directory is lost.
 type ReplaceRequest struct {
 	Server int `json:"server"`
+	// Attempt is a number that whoever asks draws once, and repeats with every step: done is then said only of a member
+	// that has been alive since the first of them.
+	Attempt uint64 `json:"attempt"`
 	// Force replaces a server that is alive.
 	Force bool `json:"force"`
 }

@@ -60,7 +60,7 @@ type bank interface {
 	CheckConservation(ctx context.Context) (api.Check, error)
 	Audit(ctx context.Context) (api.Audit, error)
 	Fault(ctx context.Context, s shard.ServerID, f api.FaultRequest) (api.FaultReply, error)
-	Replace(ctx context.Context, server int, force bool) (api.ReplaceReply, error)
+	Replace(ctx context.Context, q api.ReplaceRequest) (api.ReplaceReply, error)
 	Close() error
 }
 

@@ -16,7 +16,8 @@ import (
 // fakeBank is a bank in memory, with the default topology. Its transfers take 1.5 ms by their own
 // account and move money at once.
 type fakeBank struct {
-	replaced int // calls of Replace
+	replaced int             // calls of Replace
+	attempts map[uint64]bool // that they named
 	topology *shard.Topology
 	// scenario is "", or what is wrong with the bank: down, minority, unknown, busy, violation,
 	// empty (nothing is known of any id), stale (strong reads show the opening), foreign (they show more than
@@ -36,7 +37,7 @@ type fakeBank struct {
 
 func newFakeBank(scenario string) *fakeBank {
 	return &fakeBank{topology: shard.DefaultTopology(), scenario: scenario,
-		balances: map[shard.Account]uint64{}, credited: map[shard.Account]uint64{}, debited: map[shard.Account]uint64{}, seen: map[client.ID]client.Result{}}
+		attempts: map[uint64]bool{}, balances: map[shard.Account]uint64{}, credited: map[shard.Account]uint64{}, debited: map[shard.Account]uint64{}, seen: map[client.ID]client.Result{}}
 }
 
 func (b *fakeBank) Topology() *shard.Topology { return b.topology }
@@ -334,8 +335,10 @@ func (b *fakeBank) CheckConservation(context.Context) (api.Check, error) {
 	return v, nil
 }
 
-func (b *fakeBank) Replace(_ context.Context, server int, _ bool) (api.ReplaceReply, error) {
+func (b *fakeBank) Replace(_ context.Context, q api.ReplaceRequest) (api.ReplaceReply, error) {
 	b.replaced++
+	b.attempts[q.Attempt] = true
+	server := q.Server
 	phases := []string{api.ReplaceWaiting, api.ReplaceRemoved, api.ReplaceStreaming, api.ReplaceLearner, api.ReplacePromoted}
 	if server == 9 {
 		return api.ReplaceReply{}, &api.Error{Code: codeRefused, Message: "server 9 is alive and takes part: there is nothing to replace"}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -52,9 +53,10 @@ func (a *App) runReplace(ctx context.Context, word string, force bool) error {
 	defer done()
 	ticker := time.NewTicker(replaceEvery)
 	defer ticker.Stop()
+	q := api.ReplaceRequest{Server: int(n), Attempt: rand.Uint64(), Force: force}
 	var last, doing string
 	for {
-		r, err := c.Replace(ctx, int(n), force)
+		r, err := c.Replace(ctx, q)
 		var e *api.Error
 		switch {
 		case ctx.Err() != nil:

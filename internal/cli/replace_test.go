@@ -20,6 +20,9 @@ func TestReplace(t *testing.T) {
 	if code, out, _ = runFake(b, "", nil, "replace", "3", "-o", "json"); code != exitOK || !strings.Contains(out, `"phase":"promoted"`) {
 		t.Errorf("json: exit %d, %q", code, out)
 	}
+	if len(b.attempts) != 2 {
+		t.Errorf("two commands, and %d attempts: each draws a number, and keeps it", len(b.attempts))
+	}
 	if code, _, errs = runFake(b, "", nil, "replace", "9"); code != exitRefused || !strings.Contains(errs, "nothing to replace") {
 		t.Errorf("a refusal: exit %d, %q", code, errs)
 	}

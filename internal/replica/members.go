@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"go.etcd.io/raft/v3"
@@ -49,8 +50,8 @@ type membership struct {
 	asked map[shard.ServerID]bool
 	// joiners are servers that wait to take an earlier incarnation's place.
 	joiners map[shard.ServerID]joiner
-	// questions are when an operator asked to replace a server: first and last tick.
-	questions map[shard.ServerID]joiner
+	// questions are what operators have asked lately.
+	questions map[asked]*question
 	// changeAt is the tick at which this replica, as leader, proposed a change that is not applied yet.
 	changeAt uint64
 	pending  bool
@@ -64,9 +65,22 @@ type joiner struct {
 	since, heard uint64 // ticks of its first and last probe
 }
 
+// asked is one attempt of an operator to replace a server.
+type asked struct {
+	server  shard.ServerID
+	attempt uint64
+}
+
+// question is how long an attempt has been going on.
+type question struct {
+	since, heard uint64 // ticks of its first and last request
+	// Entries after index after were first sent after the question, by the leader of term.
+	term, after uint64
+}
+
 func (m *membership) init(founding []uint64, s *ledger.State) {
 	m.heard, m.met, m.joiners = map[uint64]uint64{}, map[uint64]bool{}, map[shard.ServerID]joiner{}
-	m.asked, m.questions = map[shard.ServerID]bool{}, map[shard.ServerID]joiner{}
+	m.asked, m.questions = map[shard.ServerID]bool{}, map[asked]*question{}
 	members, ok := s.Members()
 	if !ok {
 		members = ledger.Members{Voters: slices.Clone(founding)}
@@ -77,17 +91,26 @@ func (m *membership) init(founding []uint64, s *ledger.State) {
 func (m *membership) set(members ledger.Members) { m.Members, m.all = members, members.All() }
 
 // joins notes that a server waits to take an earlier incarnation's place.
-func (m *membership) joins(s shard.ServerID, id, now uint64) { follow(m.joiners, s, id, now) }
-
-// follow notes that something comes again and again, or for the first time in a while.
-func follow(seen map[shard.ServerID]joiner, s shard.ServerID, id, now uint64) joiner {
-	j, ok := seen[s]
+func (m *membership) joins(s shard.ServerID, id, now uint64) {
+	j, ok := m.joiners[s]
 	if !ok || j.id != id || now-j.heard > joinerTicks {
 		j = joiner{id: id, since: now}
 	}
 	j.heard = now
-	seen[s] = j
-	return j
+	m.joiners[s] = j
+}
+
+// asks notes that an attempt to replace a server goes on, or begins.
+func (m *membership) asks(a asked, now uint64) *question {
+	q, ok := m.questions[a]
+	if !ok || now-q.heard > joinerTicks {
+		// order does not show: entries are only deleted
+		maps.DeleteFunc(m.questions, func(_ asked, old *question) bool { return now-old.heard > joinerTicks })
+		q = &question{since: now}
+		m.questions[a] = q
+	}
+	q.heard = now
+	return q
 }
 
 func (m *membership) confState() *raftpb.ConfState {
@@ -160,34 +183,36 @@ func (r *Replica) replace(q *api.ReplaceRequest) (api.ReplaceReply, error) {
 		}
 		return reply, nil
 	}
-	err := r.replaceStep(s, q.Force, &reply)
+	err := r.replaceStep(asked{server: s, attempt: q.Attempt}, q.Force, &reply)
 	return reply, err
 }
 
-func (r *Replica) replaceStep(s shard.ServerID, force bool, reply *api.ReplaceReply) error {
+func (r *Replica) replaceStep(a asked, force bool, reply *api.ReplaceReply) error {
+	s, q := a.server, r.conf.asks(a, r.now)
 	old, voter := r.memberOf(s)
 	j := r.conf.joiners[s]
 	there := j.id != 0 && r.now-j.heard <= joinerTicks && j.id != old
 	if old != 0 && !there && !voter {
 		return r.promote(old, reply)
 	}
-	alive, sure := r.lives(old, s)
-	switch {
-	case old != 0 && !there && alive && slices.Contains(r.options.Members, old):
-		return fmt.Errorf("server %s is alive and takes part: there is nothing to replace", s)
-	case old != 0 && !there && alive:
+	founder := slices.Contains(r.options.Members, old)
+	if old != 0 && !there && r.takesPart(old, q) {
+		if founder {
+			return fmt.Errorf("server %s is alive and takes part: there is nothing to replace", s)
+		}
 		reply.Phase, reply.Percent = api.ReplaceLearner, 100
 		if r.settle() {
 			reply.Phase = api.ReplacePromoted
-			delete(r.conf.questions, s) // who asks again may mean another replacement: the member may have died since
 		}
 		return nil
-	case !there || !sure:
+	}
+	alive, sure := r.lives(old, q)
+	if !there || !sure {
 		reply.Phase = api.ReplaceWaiting
 		switch {
 		case old == 0:
 			reply.Phase = api.ReplaceRemoved
-		case !there && !sure && !slices.Contains(r.options.Members, old):
+		case !there && !founder && r.alive(old):
 			reply.Phase, reply.Percent = api.ReplaceLearner, 100 // made a voter a moment ago
 		}
 		return nil
@@ -232,9 +257,9 @@ func (r *Replica) alive(id uint64) bool {
 }
 
 // lives reports whether a member goes on to speak after an operator has asked to replace its server. It may have died a
-// moment before: sure is false until that is known.
-func (r *Replica) lives(id uint64, s shard.ServerID) (alive, sure bool) {
-	q := follow(r.conf.questions, s, id, r.now)
+// moment before: sure is false until that is known. A message that was on its way for long may pass for a sign of life:
+// that only makes the operator wait.
+func (r *Replica) lives(id uint64, q *question) (alive, sure bool) {
 	switch {
 	case id == 0:
 		return false, true
@@ -244,6 +269,34 @@ func (r *Replica) lives(id uint64, s shard.ServerID) (alive, sure bool) {
 		return true, true
 	}
 	return false, false
+}
+
+// takesPart reports whether a member has acknowledged an entry that did not exist when the operator began to ask: then
+// it did not die before, however late its messages come.
+func (r *Replica) takesPart(id uint64, q *question) bool {
+	if id == r.id {
+		return true
+	}
+	if q.term != r.lead.term {
+		last, err := r.options.Log.LastIndex()
+		if err != nil || r.rn.Propose(nil) != nil {
+			return false // it is asked for again
+		}
+		if r.ready != nil {
+			last += uint64(len(r.ready.Entries)) // sent, and not in the log yet
+		}
+		q.term, q.after = r.lead.term, last
+	}
+	return r.progressOf(id).Match > q.after
+}
+
+func (r *Replica) progressOf(id uint64) (pr tracker.Progress) {
+	r.rn.WithProgress(func(member uint64, _ raft.ProgressType, p tracker.Progress) {
+		if member == id {
+			pr = p
+		}
+	})
+	return pr
 }
 
 // underWay returns another server whose replacement has begun and not ended.
@@ -291,12 +344,7 @@ func (r *Replica) change(typ raftpb.ConfChangeType, id uint64) error {
 // promote makes a learner a voter once it has caught up, and says how far it is.
 func (r *Replica) promote(id uint64, reply *api.ReplaceReply) error {
 	reply.Phase = api.ReplaceLearner
-	var pr tracker.Progress
-	r.rn.WithProgress(func(member uint64, _ raft.ProgressType, p tracker.Progress) {
-		if member == id {
-			pr = p
-		}
-	})
+	pr := r.progressOf(id)
 	commit := r.rn.BasicStatus().GetCommit()
 	if f := &r.feeding; pr.State == tracker.StateSnapshot {
 		reply.Phase, reply.Percent = api.ReplaceStreaming, f.percent[id]

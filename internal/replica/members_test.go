@@ -83,7 +83,7 @@ func TestReplaceNeedsAMajority(t *testing.T) {
 	for range 60 {
 		r.StepPeer(lost, join)
 		var reply api.ReplaceReply
-		if refused = r.replaceStep(lost, false, &reply); refused != nil {
+		if refused = r.replaceStep(asked{server: lost}, false, &reply); refused != nil {
 			break
 		}
 		b.tick(1)
@@ -98,7 +98,7 @@ func TestReplaceNeedsAMajority(t *testing.T) {
 	for range 60 {
 		r.StepPeer(lost, join)
 		var reply api.ReplaceReply
-		if err := r.replaceStep(lost, false, &reply); err != nil && !strings.Contains(err.Error(), "two processes") {
+		if err := r.replaceStep(asked{server: lost}, false, &reply); err != nil && !strings.Contains(err.Error(), "two processes") {
 			t.Fatal(err)
 		}
 		b.tick(1)
@@ -108,35 +108,63 @@ func TestReplaceNeedsAMajority(t *testing.T) {
 	}
 }
 
-// TestReplacedAndLostAgain: the answer that a replacement is done stands for the member that was made a voter. Who asks again
-// when that one has just died hears nothing of done.
+// TestReplacedAndLostAgain: the answer that a replacement is done stands for the member that was made a voter. A new attempt,
+// begun when that one has just died, hears nothing of done, however late the dead one's messages come.
 func TestReplacedAndLostAgain(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		b := newBank(t).boot()
+		leader := b.leader(1)
+		lost := leader%3 + 1
+		r := b.replicas[leader]
+		r.options.Members = nil // as if none were a founding member: all have been replaced before
+		ask := func(attempt uint64) string {
+			var reply api.ReplaceReply
+			if err := r.replaceStep(asked{server: lost, attempt: attempt}, false, &reply); err != nil {
+				t.Fatal(err)
+			}
+			return reply.Phase
+		}
+		for i := 0; ask(1) != api.ReplacePromoted; i++ {
+			if i > 3*aliveTicks {
+				t.Fatalf("server %s takes part, and counts as %q", lost, ask(1))
+			}
+			b.tick(1)
+		}
+		var said []wire.Message
+		b.drop = func(l letter) bool {
+			if l.from == lost && l.to == leader {
+				said = append(said, l.m)
+			}
+			return false
+		}
+		wantResult(t, b.transfer(record(1, 1, 2, 3)), "committed")
+		b.drop = nil
+		if b.kill(lost); len(said) == 0 {
+			t.Fatal("nothing was heard of the server")
+		}
+		for range 2 * aliveTicks {
+			if late {
+				r.StepPeer(lost, b.copied(said[len(said)-1]))
+			}
+			if ask(2) == api.ReplacePromoted {
+				t.Fatal("a server that died after its replacement counts as replaced once more")
+			}
+			b.tick(1)
+		}
+		if got := ask(2); got != api.ReplaceWaiting && !late {
+			t.Errorf("a server that has been silent for long: %q; want %q", got, api.ReplaceWaiting)
+		}
+	}
+}
+
+// TestAttemptsAreForgotten: attempts that nobody goes on with are not kept.
+func TestAttemptsAreForgotten(t *testing.T) {
 	b := newBank(t).boot()
-	leader := b.leader(1)
-	lost := leader%3 + 1
-	r := b.replicas[leader]
-	r.options.Members = nil // as if none were a founding member: all have been replaced before
-	ask := func() string {
-		var reply api.ReplaceReply
-		if err := r.replaceStep(lost, false, &reply); err != nil {
-			t.Fatal(err)
-		}
-		return reply.Phase
+	r := b.replicas[b.leader(1)]
+	for n := range uint64(100) {
+		r.conf.asks(asked{server: 2, attempt: n}, n*joinerTicks)
 	}
-	for i := 0; ask() != api.ReplacePromoted; i++ {
-		if i > 3*aliveTicks {
-			t.Fatalf("server %s takes part, and counts as %q", lost, ask())
-		}
-		b.tick(1)
-	}
-	b.kill(lost)
-	for range 2 * aliveTicks {
-		if ask() == api.ReplacePromoted {
-			t.Fatal("a server that died after its replacement counts as replaced once more")
-		}
-		b.tick(1)
-	}
-	if got := ask(); got != api.ReplaceWaiting {
-		t.Errorf("a server that has been silent for long: %q; want %q", got, api.ReplaceWaiting)
+	if n := len(r.conf.questions); n > 2 {
+		t.Errorf("%d attempts are kept", n)
 	}
 }

@@ -25,6 +25,7 @@ type replacing struct {
 	rng     random
 	chance  float64
 	servers []*server // in the order in which they began
+	attempt uint64    // that began last
 }
 
 func newReplacing(w *world) replacing {
@@ -49,7 +50,8 @@ func (n *nemesis) replaceLater(s *server) {
 		n.w.struck(faultReplace)
 		n.w.say(s.name(), "gets an empty disk, to be replaced")
 		s.disk.wipe()
-		s.lost, s.suspect, s.replacing, s.synced = false, "", true, synced{}
+		r.attempt++
+		s.lost, s.suspect, s.replacing, s.attempt, s.synced = false, "", true, r.attempt, synced{}
 		r.servers = append(r.servers, s)
 		s.start()
 		if len(r.servers) == 1 {
@@ -65,13 +67,13 @@ func (n *nemesis) askToReplace() {
 		return
 	}
 	for _, s := range r.servers {
-		body, err := json.Marshal(api.ReplaceRequest{Server: int(s.id)})
+		body, err := json.Marshal(api.ReplaceRequest{Server: int(s.id), Attempt: s.attempt})
 		if err != nil {
 			panic(err) // numbers always marshal
 		}
 		for _, t := range n.w.of(s.shard) {
 			t.receive(input{conn: operatorConn, message: &wire.AdminRequest{
-				Header: wire.Header{Request: uint64(s.id), Shard: s.shard, Epoch: n.w.topology.Map().Epoch()},
+				Header: wire.Header{Request: s.attempt, Shard: s.shard, Epoch: n.w.topology.Map().Epoch()},
 				Kind:   wire.AdminReplace, Body: body,
 			}})
 		}
@@ -87,7 +89,7 @@ func (n *nemesis) replaceAnswered(id shard.ID, m wire.Message) {
 	if !ok || reply.Status != wire.StatusOK || json.Unmarshal(reply.Body, &v) != nil || v.Phase != api.ReplacePromoted {
 		return
 	}
-	at := slices.IndexFunc(r.servers, func(s *server) bool { return int(s.id) == v.Server })
+	at := slices.IndexFunc(r.servers, func(s *server) bool { return s.attempt == reply.Request })
 	if at < 0 {
 		return // an answer to an earlier question
 	}

@@ -42,6 +42,7 @@ type server struct {
 	joined  bool // it has been a member of its group
 	// replacing: its disk is a new one, and it waits to be taken into its group again.
 	replacing bool
+	attempt   uint64 // of the operator to replace it
 	synced    synced
 	// clockNs is how far its clock has jumped; notBefore, when it may start.
 	clockNs   int64
