@@ -36,8 +36,12 @@ func (k *checker) confirmed(s *submission, by string, res *wire.Result) {
 }
 
 // commitEpoch returns the commit epoch of a committed transfer by the second model: the highest epoch of its
-// votes. ok is false if it is committed nowhere.
+// votes. ok is false if it is committed nowhere. It is asked for at the end only, when both stand.
 func (k *checker) commitEpoch(c *content) (epoch uint32, ok bool) {
+	if c.judged {
+		return c.epoch, c.committed
+	}
+	defer func() { c.judged, c.epoch, c.committed = true, epoch, ok }()
 	for _, p := range c.parts {
 		o := k.truth(p).ref.ids[c.record.ID]
 		if o == nil || !o.hasRecord || o.record != c.record {

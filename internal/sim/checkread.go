@@ -149,9 +149,11 @@ func (k *checker) explainedWithout(r *readFact, legs []postedLeg, must func(*con
 		if l.credit {
 			side = 1
 		}
+		if l.index <= r.point {
+			continue // in the sums at the point
+		}
 		required := must != nil && must(l.content)
 		switch {
-		case l.index <= r.point: // in the sums at the point
 		case l == without || !l.openAt(r):
 			if required && l != without {
 				return false

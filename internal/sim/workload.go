@@ -76,6 +76,9 @@ type content struct {
 	toldBy      string
 	toldAt      int64
 	unavailable bool // the only submission was answered: surely not applied
+	// judged: commitEpoch has found the epoch, and whether it is committed.
+	judged, committed bool
+	epoch             uint32
 }
 
 // workload makes the clients' operations and keeps what they were told.
