@@ -9,7 +9,7 @@ import (
 )
 
 // processFigures adds what the kernel says of this process: CPU time in microseconds, resident memory
-// now, and bytes that it caused to be written to disks. What the kernel does not say is left out.
+// now, open files, sockets included, and bytes that it caused to be written to disks. What the kernel does not say is left out.
 func processFigures(m map[string]uint64) {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) == nil {
@@ -21,6 +21,9 @@ func processFigures(m map[string]uint64) {
 				m["rss_bytes"] = pages * uint64(os.Getpagesize())
 			}
 		}
+	}
+	if files, err := os.ReadDir("/proc/self/fd"); err == nil {
+		m["open_files"] = uint64(len(files)) - 1 // without the one that reads this
 	}
 	if b, err := os.ReadFile("/proc/self/io"); err == nil {
 		for line := range bytes.Lines(b) {

@@ -23,9 +23,10 @@ import (
 // Bounds. They are generous: a loaded machine is no failure, a bank that hangs is.
 const (
 	startBound   = 2 * time.Minute
-	recoverBound = 2 * time.Minute // a fault is over: until the cluster acknowledges again
-	settleBound  = 2 * time.Minute // all faults are over: until nothing is prepared
-	endBound     = time.Minute     // a server that must end by itself
+	recoverBound = 2 * time.Minute  // a fault is over: until the cluster acknowledges again
+	goneBound    = 30 * time.Second // clients have closed: until servers have noticed
+	settleBound  = 2 * time.Minute  // all faults are over: until nothing is prepared
+	endBound     = time.Minute      // a server that must end by itself
 )
 
 // bank is nine server processes in one directory.

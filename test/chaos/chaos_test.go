@@ -62,12 +62,13 @@ func TestChaos(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("seed %d, %s of faults, in %s; nine servers ready after %s", r.seed, *duration, r.bank.Dir, took.Round(time.Millisecond))
+	before := r.figuresOf()
 	r.load.run(r.seed)
 	r.strike()
 	r.load.stop()
 	r.allRun()
 	if !r.broken.Load() {
-		r.check()
+		r.check(before)
 	}
 	r.keepHistory()
 	r.figures()

@@ -7,10 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"testing"
 	"time"
 
 	"raftbank/client"
@@ -25,7 +27,7 @@ import (
 const finalClient = workers + 2
 
 // check settles the bank and compares it with what everybody was told.
-func (r *run) check() {
+func (r *run) check(before map[int]map[string]uint64) {
 	took, err := process.Await(settleBound, "nothing is prepared", r.nothingPrepared)
 	if err != nil {
 		r.t.Error(err)
@@ -37,6 +39,84 @@ func (r *run) check() {
 	r.keepHistory()
 	r.conserved()
 	r.linearizable()
+	r.bounded(before)
+}
+
+// What a server may have more at the end than after its start, when its clients are gone again. The links to the other
+// clusters' servers, six out and six in, are opened only when an inquiry needs them.
+const (
+	moreGoroutines = 8 + 3*6
+	moreFiles      = 24 + 2*6 // of the log, the history and the index
+	moreMemory     = 256 << 20
+)
+
+// bounded: no goroutine, descriptor or memory has stayed behind on a server from connections, faults and transfers (invariant
+// 18). before is what each had when it had just started.
+func (r *run) bounded(before map[int]map[string]uint64) {
+	r.load.close()
+	took, err := process.Await(goneBound, "the servers have let go of what clients and faults needed", func() (bool, string) {
+		now := r.figuresOf()
+		for _, n := range allServers() {
+			if text := grown(before[n], now[n]); text != "" {
+				return false, fmt.Sprintf("server %d: %s", n, text)
+			}
+		}
+		return true, ""
+	})
+	if err != nil {
+		r.t.Error(err)
+	}
+	r.slowest("clients are gone and servers as small as before", "the bank", took)
+}
+
+// figuresOf returns every server's counters.
+func (r *run) figuresOf() map[int]map[string]uint64 {
+	m := map[int]map[string]uint64{}
+	for _, sh := range r.bank.status().Shards {
+		for i := range sh.Servers {
+			m[sh.Servers[i].Server] = sh.Servers[i].Counters
+		}
+	}
+	return m
+}
+
+// grown says what a server has too much of; "": nothing.
+func grown(before, now map[string]uint64) string {
+	for _, f := range []struct {
+		name string
+		more uint64
+	}{{"goroutines", moreGoroutines}, {"open_files", moreFiles}, {"rss_bytes", moreMemory}} {
+		was, is := before[f.name], now[f.name]
+		if was == 0 || is == 0 {
+			return "tells no " + f.name
+		}
+		if is > was+f.more {
+			return fmt.Sprintf("%d %s, %d after its start", is, f.name, was)
+		}
+	}
+	return ""
+}
+
+// TestGrown: what has grown too much is named, and so is a figure that is missing.
+func TestGrown(t *testing.T) {
+	before := map[string]uint64{"goroutines": 20, "open_files": 30, "rss_bytes": 40 << 20}
+	for _, c := range []struct {
+		name string
+		is   uint64
+		want string
+	}{
+		{"goroutines", 20 + moreGoroutines, ""},
+		{"goroutines", 21 + moreGoroutines, "47 goroutines, 20 after its start"},
+		{"open_files", 31 + moreFiles, "67 open_files, 30 after its start"},
+		{"rss_bytes", 41<<20 + moreMemory, "311427072 rss_bytes, 41943040 after its start"},
+		{"rss_bytes", 0, "tells no rss_bytes"},
+	} {
+		now := maps.Clone(before)
+		now[c.name] = c.is
+		if got := grown(before, now); got != c.want {
+			t.Errorf("%s %d: %q, want %q", c.name, c.is, got, c.want)
+		}
+	}
 }
 
 func (r *run) nothingPrepared() (bool, string) {
