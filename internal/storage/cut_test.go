@@ -30,7 +30,7 @@ func (r *cutRun) open() {
 	r.t.Helper()
 	r.dir, r.preparing = mustDir(r.t, r.fs), nil
 	var err error
-	r.log, err = r.dir.OpenLog(LogOptions{SegmentBytes: 4096, Voters: []uint64{1, 2, 3}, Start: r.saved, MemoryBytes: 600})
+	r.log, err = openLog(r.dir, LogOptions{SegmentBytes: 4096, Voters: []uint64{1, 2, 3}, Start: r.saved, MemoryBytes: 600})
 	must(r.t, err)
 }
 
@@ -162,14 +162,14 @@ func TestReset(t *testing.T) {
 		died := false
 		func() {
 			defer func() { died = recover() != nil }()
-			_, err := d.OpenLog(LogOptions{SegmentBytes: 4096, Start: start})
+			_, err := openLog(d, LogOptions{SegmentBytes: 4096, Start: start})
 			must(t, err)
 		}()
 		rng := rand.New(rand.NewPCG(uint64(at), 3))
 		clone = clone.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rng})
 		for range 2 {
 			d = mustDir(t, clone)
-			l, err := d.OpenLog(LogOptions{SegmentBytes: 4096, Start: start, Voters: []uint64{1, 2, 3}})
+			l, err := openLog(d, LogOptions{SegmentBytes: 4096, Start: start, Voters: []uint64{1, 2, 3}})
 			must(t, err)
 			first, _ := l.FirstIndex()
 			last, _ := l.LastIndex()
@@ -207,7 +207,7 @@ func TestLogMustReachTheCheckpoint(t *testing.T) {
 	must(t, mem.Remove(d.file(segmentName(g))))
 	for _, start := range []Checkpoint{{Index: 20, Term: 1, Generation: g}, {Index: 20, Term: 1, Generation: g + 1}, {Index: 20, Term: 1, Generation: 99}, {}} {
 		d := mustDir(t, mem)
-		if _, err := d.OpenLog(LogOptions{SegmentBytes: 4096, Start: start}); !errors.Is(err, ErrDamaged) {
+		if _, err := openLog(d, LogOptions{SegmentBytes: 4096, Start: start}); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%+v: %v", start, err)
 		}
 		must(t, d.Close())
@@ -235,7 +235,7 @@ func TestUnusedSegmentIsNoLog(t *testing.T) {
 	if gens, err := d.listSegments(); err != nil || len(gens) != 1 || gens[0] != 2 {
 		t.Fatalf("segments %v, %v; want the unused one", gens, err)
 	}
-	_, err := d.OpenLog(LogOptions{SegmentBytes: 4096, Start: Checkpoint{Index: 3, Term: 1, Generation: 1}})
+	_, err := openLog(d, LogOptions{SegmentBytes: 4096, Start: Checkpoint{Index: 3, Term: 1, Generation: 1}})
 	if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), segmentName(1)+" is damaged: it is missing") {
 		t.Errorf("got %v", err)
 	}
@@ -249,7 +249,7 @@ func TestOldBlockInAnothersPlace(t *testing.T) {
 		for to := range 3 {
 			mem := vfs.NewMem()
 			dir := mustDir(t, mem)
-			l, err := dir.OpenLog(LogOptions{SegmentBytes: 4096, Voters: []uint64{1}, MemoryBytes: 100})
+			l, err := openLog(dir, LogOptions{SegmentBytes: 4096, Voters: []uint64{1}, MemoryBytes: 100})
 			must(t, err)
 			for i := uint64(1); i <= 20; i++ {
 				must(t, l.Append(hard(1, 1, i-1), []*raftpb.Entry{ent(i, 1, "content of an entry")}, true))
@@ -306,7 +306,7 @@ func TestCheckpointBehindReset(t *testing.T) {
 	if generation == 1 {
 		t.Fatal("entry 535 is in the segment of the reset")
 	}
-	l, err = dir.OpenLog(LogOptions{SegmentBytes: 4096, Start: Checkpoint{Index: 535, Term: 4, Generation: generation}})
+	l, err = openLog(dir, LogOptions{SegmentBytes: 4096, Start: Checkpoint{Index: 535, Term: 4, Generation: generation}})
 	must(t, err)
 	if first, _ := l.FirstIndex(); first != 501 {
 		t.Fatalf("the log begins with entry %d, want 501", first)

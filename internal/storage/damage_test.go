@@ -218,7 +218,7 @@ func TestDamageMessage(t *testing.T) {
 	raw[1024+45] ^= 1
 	overwrite(t, mem, name, raw)
 	d = mustDir(t, mem)
-	_, err := d.OpenLog(LogOptions{})
+	_, err := openLog(d, LogOptions{})
 	want := "raft log is damaged: /data/2/log-0000000001.seg: block 2 at offset 1024 is missing or unreadable, " +
 		"but block 3 at offset 1536 of /data/2/log-0000000001.seg shows that it was there: "
 	if !errors.Is(err, ErrDamaged) || !strings.HasPrefix(err.Error(), want) {
@@ -231,7 +231,7 @@ func TestDamageMessage(t *testing.T) {
 	raw[1024+45] ^= 1
 	raw[1536+45] ^= 1
 	overwrite(t, mem, name, raw)
-	if _, err := d.OpenLog(LogOptions{}); !errors.Is(err, ErrDamaged) {
+	if _, err := openLog(d, LogOptions{}); !errors.Is(err, ErrDamaged) {
 		t.Fatalf("damage before the mark: %v", err)
 	}
 }
@@ -242,7 +242,7 @@ func TestAllSegmentsGone(t *testing.T) {
 	must(t, mustLog(t, d, 4096).Close())
 	must(t, d.Close())
 	must(t, mem.Remove(d.file(segmentName(1))))
-	if _, err := mustDir(t, mem).OpenLog(LogOptions{}); !errors.Is(err, ErrDamaged) {
+	if _, err := openLog(mustDir(t, mem), LogOptions{}); !errors.Is(err, ErrDamaged) {
 		t.Fatalf("got %v", err)
 	}
 }
@@ -258,7 +258,7 @@ func TestSegmentOfAnotherServer(t *testing.T) {
 	must(t, mustLog(t, d, 4096).Close())
 	must(t, d.Close())
 	overwrite(t, mem, d.file(segmentName(1)), readAll(t, mem, d3.file(segmentName(1))))
-	_, err = mustDir(t, mem).OpenLog(LogOptions{})
+	_, err = openLog(mustDir(t, mem), LogOptions{})
 	if !errors.Is(err, ErrForeignDir) || !strings.Contains(err.Error(), "belongs to server 3 of C1 (incarnation 5)") {
 		t.Fatalf("got %v", err)
 	}

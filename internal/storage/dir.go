@@ -142,6 +142,9 @@ func (d *Dir) loadMembers() error {
 	name := d.file(membersName)
 	raw, err := readSmall(d.fs, name)
 	if isNotExist(err) {
+		if d.logMade {
+			return damagedFile(name, "is missing, though the directory has had a raft log") // else it would pass for a new one
+		}
 		return nil
 	}
 	if err != nil {
@@ -215,10 +218,6 @@ func (d *Dir) SetMembers(ids []uint64) error {
 		}
 		return &describedError{kind: ErrMembersSet, text: fmt.Sprintf(
 			"data directory %s was founded with members %x; they cannot become %x", d.path, d.members, ids)}
-	}
-	if d.logMade {
-		return &describedError{kind: ErrMembersSet, text: fmt.Sprintf(
-			"data directory %s has a raft log but its file %s is missing: %s", d.path, membersName, restoreHint)}
 	}
 	var body []byte
 	for _, id := range ids {

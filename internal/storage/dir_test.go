@@ -110,15 +110,21 @@ func TestMembers(t *testing.T) {
 	}
 }
 
+// TestMembersFileLostThoughLogIsThere: without its members a directory would pass for a new one, and a new group could form.
 func TestMembersFileLostThoughLogIsThere(t *testing.T) {
 	mem := vfs.NewMem()
 	d := mustDir(t, mem)
-	must(t, d.SetMembers([]uint64{1}))
 	must(t, mustLog(t, d, 4096).Close())
 	must(t, d.Close())
 	must(t, mem.Remove(testDir+"/"+membersName))
-	d = mustDir(t, mem)
-	if err := d.SetMembers([]uint64{1}); !errors.Is(err, ErrMembersSet) {
+	if _, err := OpenDir(mem, testDir, testIdentity()); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), membersName) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+// TestLogNeedsMembers: no log is made before the founding members are on disk.
+func TestLogNeedsMembers(t *testing.T) {
+	if _, err := mustDir(t, vfs.NewMem()).OpenLog(LogOptions{}); err == nil || !strings.Contains(err.Error(), "SetMembers") {
 		t.Fatalf("got %v", err)
 	}
 }
@@ -195,7 +201,7 @@ func TestIdentityMissingThoughLogIsThere(t *testing.T) {
 	must(t, d.Close())
 	must(t, mem.Remove(testDir+"/"+identityName))
 	_, err := OpenDir(mem, testDir, testIdentity())
-	if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "IDENTITY is damaged: it is missing, though log-0000000001.seg is there") {
+	if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "IDENTITY is damaged: it is missing, though MEMBERS is there") {
 		t.Fatalf("got %v", err)
 	}
 }

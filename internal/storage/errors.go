@@ -13,7 +13,7 @@ var (
 	ErrLocked = errors.New("data directory is in use")
 	// ErrDamaged says that bytes that were once synced are wrong or missing.
 	ErrDamaged = errors.New("data is damaged")
-	// ErrMembersSet says that the founding members are recorded already and differ, or that a log is there without them.
+	// ErrMembersSet says that the founding members are recorded already and differ.
 	ErrMembersSet = errors.New("founding members cannot be set")
 	// ErrFailed says that an earlier write or sync failed: the log takes nothing more.
 	ErrFailed = errors.New("raft log has failed")

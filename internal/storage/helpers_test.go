@@ -42,11 +42,21 @@ func mustDir(tb testing.TB, fsys vfs.FS) *Dir {
 
 func mustLog(tb testing.TB, d *Dir, segmentBytes int64) *Log {
 	tb.Helper()
-	l, err := d.OpenLog(LogOptions{SegmentBytes: segmentBytes, Voters: []uint64{1, 2, 3}})
+	l, err := openLog(d, LogOptions{SegmentBytes: segmentBytes, Voters: []uint64{1, 2, 3}})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return l
+}
+
+// openLog opens a log, in a directory with founding members, which it must have.
+func openLog(d *Dir, o LogOptions) (*Log, error) {
+	if _, ok := d.Members(); !ok {
+		if err := d.SetMembers([]uint64{1, 2, 3}); err != nil {
+			return nil, err
+		}
+	}
+	return d.OpenLog(o)
 }
 
 func must(tb testing.TB, err error) {

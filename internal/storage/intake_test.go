@@ -54,7 +54,7 @@ func (r *fetchRun) open(fs vfs.FS) {
 	must(r.t, err)
 	r.state, err = r.store.State(1)
 	must(r.t, err)
-	r.log, err = r.dir.OpenLog(LogOptions{SegmentBytes: 8 << 10, Voters: []uint64{1, 2, 3}, Start: r.store.Last()})
+	r.log, err = openLog(r.dir, LogOptions{SegmentBytes: 8 << 10, Voters: []uint64{1, 2, 3}, Start: r.store.Last()})
 	must(r.t, err)
 	r.intake = r.store.NewIntake(IntakeOptions{ProgressRows: 2 * blockRows})
 }

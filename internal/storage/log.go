@@ -98,6 +98,9 @@ func (d *Dir) OpenLog(o LogOptions) (*Log, error) {
 	if d.logOpen {
 		return nil, fmt.Errorf("raft log in %s is open already", d.path)
 	}
+	if len(d.members) == 0 {
+		return nil, fmt.Errorf("data directory %s: a raft log needs founding members: SetMembers comes first", d.path)
+	}
 	size := o.SegmentBytes
 	if size == 0 {
 		size = DefaultSegmentBytes

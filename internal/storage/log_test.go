@@ -302,7 +302,7 @@ func reopen(t *rapid.T, mem *vfs.MemFS) (*Dir, *Log) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := d.OpenLog(LogOptions{SegmentBytes: 8192, Voters: []uint64{1, 2, 3}})
+	l, err := openLog(d, LogOptions{SegmentBytes: 8192, Voters: []uint64{1, 2, 3}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,7 +121,7 @@ func TestSegmentsAreUsedAgain(t *testing.T) {
 		return nil
 	}))
 	d := mustDir(t, fsys)
-	l, err := d.OpenLog(LogOptions{SegmentBytes: 4096, Voters: []uint64{1, 2, 3}, PoolSegments: 3})
+	l, err := openLog(d, LogOptions{SegmentBytes: 4096, Voters: []uint64{1, 2, 3}, PoolSegments: 3})
 	must(t, err)
 	grow := func() {
 		for range 40 {
@@ -142,7 +142,7 @@ func TestSegmentsAreUsedAgain(t *testing.T) {
 	must(t, l.Close())
 	must(t, d.Close())
 	start := Checkpoint{Index: 115, Term: 1, Generation: l.segment.generation - 1}
-	again, err := mustDir(t, mem).OpenLog(LogOptions{SegmentBytes: 4096, Voters: []uint64{1, 2, 3}, Start: start})
+	again, err := openLog(mustDir(t, mem), LogOptions{SegmentBytes: 4096, Voters: []uint64{1, 2, 3}, Start: start})
 	must(t, err)
 	if again.last() != 120 {
 		t.Errorf("the log ends with entry %d, want 120", again.last())
@@ -158,7 +158,7 @@ func TestCrashAtEveryStepOfReuse(t *testing.T) {
 		var saved Checkpoint
 		synced, written, images := uint64(0), uint64(0), 0
 		recover := func(fs vfs.FS) uint64 {
-			l, err := mustDir(t, fs).OpenLog(LogOptions{SegmentBytes: 4096, Voters: []uint64{1, 2, 3}, Start: saved})
+			l, err := openLog(mustDir(t, fs), LogOptions{SegmentBytes: 4096, Voters: []uint64{1, 2, 3}, Start: saved})
 			if err != nil {
 				t.Fatalf("image %d: %v", images, err)
 			}
@@ -221,7 +221,7 @@ func TestReopenedLogKeepsThePool(t *testing.T) {
 	g, err := l.Generation(35)
 	must(t, err)
 	must(t, l.Close())
-	again, err := d.OpenLog(LogOptions{SegmentBytes: 4096, Start: Checkpoint{Index: 35, Term: 1, Generation: g}})
+	again, err := openLog(d, LogOptions{SegmentBytes: 4096, Start: Checkpoint{Index: 35, Term: 1, Generation: g}})
 	must(t, err)
 	if len(again.pool) != 2 {
 		t.Fatalf("pool %v", again.pool)

@@ -84,7 +84,7 @@ func TestLogIsQuickOnDiskAlone(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := d.OpenLog(LogOptions{Voters: []uint64{1}, SegmentBytes: 4096})
+		l, err := openLog(d, LogOptions{Voters: []uint64{1}, SegmentBytes: 4096})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,7 @@ func TestStartReadsInParts(t *testing.T) {
 	must(t, l.Close())
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	l, err := dir.OpenLog(LogOptions{SegmentBytes: segment})
+	l, err := openLog(dir, LogOptions{SegmentBytes: segment})
 	must(t, err)
 	runtime.ReadMemStats(&after)
 	if last, _ := l.LastIndex(); last != 2 || len(l.entries[0].GetData()) != 2*viewBytes || string(l.entries[1].GetData()) != "small" {
@@ -84,7 +84,7 @@ func TestOldEntriesTake(t *testing.T) {
 // each part once.
 func TestOldEntriesOfCurrentSegment(t *testing.T) {
 	dir := mustDir(t, vfs.NewMem())
-	l, err := dir.OpenLog(LogOptions{SegmentBytes: 64 << 20, MemoryBytes: 1 << 20})
+	l, err := openLog(dir, LogOptions{SegmentBytes: 64 << 20, MemoryBytes: 1 << 20})
 	must(t, err)
 	data := strings.Repeat("e", 1<<20)
 	const entries = 20
