@@ -40,6 +40,7 @@ type cluster struct {
 	force    bool // start with --force-bootstrap
 	memory   Memory
 	replace  map[shard.ServerID]bool // start with --replace
+	attempt  uint64                  // of an operator to replace a server
 }
 
 // server is one run of a node.

@@ -18,7 +18,7 @@ import (
 // step asks every other server for the next step of replacing one.
 func (c *cluster) step(id shard.ServerID, force bool) (reply api.ReplaceReply, refusal string) {
 	c.t.Helper()
-	body, err := json.Marshal(api.ReplaceRequest{Server: int(id), Force: force})
+	body, err := json.Marshal(api.ReplaceRequest{Server: int(id), Attempt: c.attempt, Force: force})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -50,6 +50,7 @@ func (c *cluster) wipe(id shard.ServerID) {
 			c.t.Fatal(err)
 		}
 	}
+	c.attempt++ // of an operator who sees that it is gone
 	if err := os.RemoveAll(filepath.Join(c.dir, id.String())); err != nil {
 		c.t.Fatal(err)
 	}

@@ -196,7 +196,7 @@ func (r *Replica) replaceStep(a asked, force bool, reply *api.ReplaceReply) erro
 		return r.promote(old, reply)
 	}
 	founder := slices.Contains(r.options.Members, old)
-	if old != 0 && !there && r.takesPart(old, q) {
+	if old != 0 && !there && r.takesPart(old, q) && r.alive(old) {
 		if founder {
 			return fmt.Errorf("server %s is alive and takes part: there is nothing to replace", s)
 		}
