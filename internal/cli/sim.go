@@ -341,8 +341,11 @@ func (a *App) simTables(w io.Writer, v *simResult) {
 		row("failed", fmt.Sprintf("seed %d, %s: %s", r.Seed, r.Violation.Check, r.Violation.Text), 1)
 	}
 	a.grid(w, columns("what", "item", "#count"), rows)
+	sum := fmt.Sprintf("%s from %d, %d failed, in %.1f s: %.2f seeds/s",
+		plural(v.Totals.Seeds, "seed"), v.FirstSeed, v.Totals.Failed, v.Seconds, v.SeedsPerSecond)
 	if a.Format == FormatTable {
-		_, _ = fmt.Fprintf(w, "%s from %d, %d failed, in %.1f s: %.2f seeds/s\n",
-			plural(v.Totals.Seeds, "seed"), v.FirstSeed, v.Totals.Failed, v.Seconds, v.SeedsPerSecond)
+		_, _ = fmt.Fprintln(w, sum)
+		return
 	}
+	a.notef("%s", sum) // beside the columns
 }
