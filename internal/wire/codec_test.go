@@ -111,6 +111,11 @@ func settle(v reflect.Value) {
 			for i := range m.Records {
 				m.Digests = append(m.Digests, ledger.Digest{byte(i)})
 			}
+		case *Probe: // rapid draws longer lists now and then
+			m.Founding = m.Founding[:min(len(m.Founding), maxMembers)]
+		case *ProbeReply:
+			m.Members = m.Members[:min(len(m.Members), maxMembers)]
+			m.Founding = m.Founding[:min(len(m.Founding), maxMembers)]
 		case *Result:
 			if !m.HasRecord {
 				m.Record = ledger.Record{}
