@@ -200,33 +200,39 @@ const (
 	settleUs  = 20 * second
 	pendingUs = 14 * second // 4 s for restarts and elections, then t2 and 5 s more
 	resolveUs = 20 * second
+	installUs = 2 * second // a replica restarts with a checkpoint that it fetched, and gets the entries behind it
 )
 
 // settles runs events until the healed bank has come to rest. Where servers send checkpoints as slowly as a plan may have it, 80 kB
-// a second, a large one takes longer than the rest: as long as one grows, there is more time.
+// a second, a large one takes longer than the rest: what is missing of it when the time is over has the time that its bytes take.
 func (w *world) settles() bool {
-	for range 4 {
-		before := w.fetched()
-		if w.until(w.now+settleUs, w.check.settled) {
-			return true
-		}
-		if w.fetched() <= before {
-			return false
-		}
-		w.recovery("came to rest later, since a checkpoint was fetched slowly")
+	if w.until(w.now+settleUs, w.check.settled) {
+		return true
 	}
-	return false
+	more := w.fetchUs()
+	if more == 0 || !w.until(w.now+more+installUs, w.check.settled) {
+		return false
+	}
+	w.recovery("came to rest later, since a checkpoint was fetched slowly")
+	return true
 }
 
-// fetched is how many bytes of checkpoints servers have that they fetch.
-func (w *world) fetched() (bytes uint64) {
+// fetchUs is how long it takes to send what servers lack of the checkpoints that they fetch: in every tick of a source at least one
+// part leaves. All servers of a shard may have the same source. 0 if none fetches.
+func (w *world) fetchUs() int64 {
+	missing := map[shard.ID]uint64{}
 	for _, s := range w.servers {
 		if s.up && s.intake != nil {
-			have, _ := s.intake.Done()
-			bytes += have
+			have, of := s.intake.Done()
+			missing[s.shard] += of - min(have, of)
 		}
 	}
-	return bytes
+	var most uint64
+	for _, n := range missing { // order does not show: the largest of them
+		most = max(most, n)
+	}
+	part := uint64(w.plan.snapshots.limits.PartBytes)
+	return int64((most+part-1)/part) * (tickUs + millisecond) // the slowest clock
 }
 
 // until runs events up to a time, or until done. It asks done ten times per simulated second.
