@@ -10,6 +10,11 @@ import (
 // its end is little then: the log's syncs wait behind it.
 const writeBackBytes = 4 << 20
 
+// keptBytes is how much of the newest history stays in the kernel's cache. What is older is dropped once it is on the disk, so that
+// the kernel uses its pages again: pages that were never used, or long ago, cost a virtual machine more than all else that is done
+// for a transfer (docs/PERFORMANCE.md).
+const keptBytes = 16 << 20
+
 // writeBack has the kernel write files early, on a goroutine of its own, once at a time. It makes nothing durable.
 type writeBack struct {
 	done chan error // nil: nothing is under way
@@ -35,6 +40,7 @@ func (w *writeBack) step(written uint64, f vfs.File, offset int64) {
 	w.done = done
 	go func() {
 		_, err := f.SyncTo(offset)
+		dropCache(f, offset-keptBytes)
 		done <- err
 	}()
 }
