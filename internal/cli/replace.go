@@ -76,7 +76,7 @@ func (a *App) runReplace(ctx context.Context, word string, force bool) error {
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return failure(codeUnavailable, "not done in time; last: %s", last).hint("go on with: %s", a.command("replace "+word, "replace "+word))
+				return failure(codeUnavailable, "not done in time; last: %s", last).hint("go on with: %s", a.command("Replace "+word, "replace "+word))
 			}
 			return asExit(ctx.Err())
 		case <-ticker.C:

@@ -34,6 +34,7 @@ func shellCommands() []*shellCommand {
 		{name: "Resolve", args: "ID", help: "settle a transfer whose outcome is unknown", argv: []string{"resolve"}},
 		{name: "Cancel", args: "ID", help: "make sure that a transfer is not applied", argv: []string{"cancel"}},
 		{name: "InDoubt", aliases: []string{"in-doubt"}, help: "unfinished cross-shard transfers", argv: []string{"in-doubt"}},
+		{name: "Replace", args: "N", help: "bring server N back that has lost its directory, as a new member", argv: []string{"replace"}},
 		{name: "Audit", help: "the whole bank's total at one cut, while transfers run", argv: []string{"audit"}},
 		{name: "Check", args: "[linearizability]", help: "no money lost, no replica differs; or: do all reads make sense", argv: []string{"check"}},
 		{name: "Config", help: "the configuration in force", argv: []string{"config"}},

@@ -45,6 +45,7 @@ func TestParseShellLine(t *testing.T) {
 		{"History(7, 20)", "history 7 --limit 20"},
 		{"History 7 --stale", "history 7 --stale"},
 		{"GetTransfer X", "get-transfer X"},
+		{"Replace 3", "replace 3"},
 		{"Leaders", "status"},
 		{"Status", "status"},
 		{"check", "check conservation"},
