@@ -332,9 +332,11 @@ func (s *server) formWith(inputs []input) {
 			}
 			s.former.Step(in.peer, in.message)
 		case in.message != nil:
-			s.w.net.answer(s, in.conn, &wire.Reply{
-				Request: wire.HeaderOf(in.message).Request, Status: wire.StatusNotReady, Text: "forming its group",
-			})
+			h := wire.HeaderOf(in.message)
+			if h == nil {
+				continue // a stranger's: package transport ends such a connection
+			}
+			s.w.net.answer(s, in.conn, &wire.Reply{Request: h.Request, Status: wire.StatusNotReady, Text: "forming its group"})
 		}
 	}
 	if s.tickDue {
