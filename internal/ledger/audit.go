@@ -207,8 +207,7 @@ func (s *State) Cut(number uint32) (Cut, bool) {
 // PreparedBefore returns the transfers in P whose votes stand before a number's cut, in vote order.
 func (s *State) PreparedBefore(number uint32) []TransferID {
 	var ids []TransferID
-	for at := s.prepared.all.head; at != 0; at = s.prepared.links[at].all.next {
-		n := &s.prepared.nodes[at]
+	for n := range s.prepared.all {
 		if n.epoch >= number {
 			break // epochs grow with the votes
 		}

@@ -57,8 +57,14 @@ func BenchmarkApplyTransfers(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/transfer")
 }
 
-// BenchmarkApplyPrepareFinish reports the time per cross-shard transfer: one PREPARE and one FINISH.
+// BenchmarkApplyPrepareFinish reports the time per cross-shard transfer: one PREPARE and one FINISH, which names it
+// or is of all votes together.
 func BenchmarkApplyPrepareFinish(b *testing.B) {
+	b.Run("named", func(b *testing.B) { benchPrepareFinish(b, false) })
+	b.Run("votes", func(b *testing.B) { benchPrepareFinish(b, true) })
+}
+
+func benchPrepareFinish(b *testing.B, votes bool) {
 	s := benchState(b)
 	e := &Entry{Commands: []Command{
 		{Kind: CmdPrepare, Records: make([]Record, benchBatch), Digests: make([]Digest, benchBatch)},
@@ -77,7 +83,12 @@ func BenchmarkApplyPrepareFinish(b *testing.B) {
 			var d Digest
 			copy(d[:], r.ID[:])
 			e.Commands[0].Records[i], e.Commands[0].Digests[i] = r, d
-			e.Commands[1].Finishes[i] = Finish{ID: r.ID, Digest: d, Commit: true, Facts: facts}
+			if !votes {
+				e.Commands[1].Finishes[i] = Finish{ID: r.ID, Digest: d, Commit: true, Facts: facts}
+			}
+		}
+		if votes {
+			e.Commands[1] = Command{Kind: CmdFinishVotes, Votes: []FinishVotes{{First: s.RowCount(), Count: benchBatch, Facts: facts}}}
 		}
 		data := EncodeEntry(e)
 		index++

@@ -49,7 +49,7 @@ type Frozen struct {
 
 	accounts *accounts
 	head     []byte
-	prepared preparedSet // nodes and the list's ends alone
+	prepared preparedSet // nodes and votes alone
 	todo     []int       // pages, ascending; those that were saved in the meantime are not frozen any more
 	saved    []Page
 }
@@ -76,8 +76,7 @@ func (s *State) Freeze() *Frozen {
 		}
 	}
 	f.prepared.nodes = append(f.prepared.nodes, s.prepared.nodes...)
-	f.prepared.links = append(f.prepared.links, s.prepared.links...)
-	f.prepared.all = s.prepared.all
+	f.prepared.votes = append(f.prepared.votes, s.prepared.votes...)
 	f.head = s.appendHead(nil, f.Rows)
 	s.accounts.frozen = f
 	return f
@@ -121,8 +120,8 @@ func (f *Frozen) Head() []byte {
 	count := 0
 	at := len(b)
 	b = binary.LittleEndian.AppendUint32(b, 0)
-	for r := f.prepared.all.head; r != 0; r = f.prepared.links[r].all.next {
-		b = f.prepared.nodes[r].appendTo(b)
+	for n := range f.prepared.all {
+		b = n.appendTo(b)
 		count++
 	}
 	binary.LittleEndian.PutUint32(b[at:], uint32(count))
@@ -248,6 +247,7 @@ func (s *State) restorePage(r *reader, p int, data []byte) {
 
 func (s *State) restorePrepared(r *reader, rows uint64) {
 	pending := make(map[int32][2]Amount)
+	next := uint64(0) // the lowest position that a vote may have
 	for range r.count(nodeSize) {
 		n := node{}
 		n.record.decode(r.take(RecordSize))
@@ -255,12 +255,13 @@ func (s *State) restorePrepared(r *reader, rows uint64) {
 		n.epoch, n.position, n.slot = r.u32(), r.u64(), int32(r.u32())
 		n.debit = r.flag()
 		twice := s.prepared.at(n.record.ID) != 0
-		if n.slot < 0 || int(n.slot) >= len(s.accounts.slots) || n.position >= rows || twice {
+		if n.slot < 0 || int(n.slot) >= len(s.accounts.slots) || n.position < next || n.position >= rows || twice {
 			r.fail("a transfer in P is impossible")
 		}
 		if r.err != nil {
 			return
 		}
+		next = n.position + 1
 		s.prepared.add(n, &s.accounts.slots[n.slot].held)
 		sums, side := pending[n.slot], 1
 		if n.debit {

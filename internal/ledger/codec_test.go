@@ -24,6 +24,10 @@ func sampleEntry() *Entry {
 			{ID: b.ID, Digest: DigestOf(b), Commit: true, Facts: []ShardFact{{Shard: 2, Fact: FactYes, Epoch: 3}}},
 			{ID: b.ID, Digest: DigestOf(b), Reason: ReasonTimedOut},
 		}},
+		{Kind: CmdFinishVotes, Votes: []FinishVotes{
+			{First: 2, Count: 3, Facts: []ShardFact{{Shard: 2, Fact: FactYes, Epoch: 3}, {Shard: 3, Fact: FactYes}}},
+			{First: 1 << 40, Count: MaxVotes},
+		}},
 		{Kind: CmdPoison, Poisons: []Poison{{ID: testID(3), Digest: Digest{1}, Reason: ReasonCancelled}}},
 		{Kind: CmdCancel, Cancels: []TransferID{testID(4), testID(5)}},
 		{Kind: CmdAllocate, Numbers: []uint32{0, 0}},

@@ -218,6 +218,6 @@ func (s *State) replayFinish(row *Row) string {
 	if row.Record != n.record || row.Digest != n.digest || row.Prev != n.position+1 || row.State != want || row.Wildcard {
 		return "it does not fit its vote"
 	}
-	s.release(at, row.Kind == RowCommit)
+	s.release(at, -1, row.Kind == RowCommit)
 	return ""
 }

@@ -20,6 +20,7 @@ const (
 	finishSize        = 16 + digestSize + 1 + 1 + 2 // before its facts
 	factSize          = 4 + 1 + 4
 	poisonSize        = 16 + digestSize + 1
+	finishVotesSize   = 8 + 4 + 2 // before its facts
 	cancelSize        = 16
 	numberSize        = 4
 	genesisSize       = 16 + 4 + 8 + 4 + 4 + 4 // before map parts and members
@@ -29,6 +30,9 @@ const (
 
 // MaxFacts bounds the facts of one Finish.
 const MaxFacts = 1<<16 - 1
+
+// MaxVotes bounds the votes of one FinishVotes.
+const MaxVotes = 4096
 
 // ErrBadEntry is wrapped by every error of DecodeEntry.
 var ErrBadEntry = errors.New("not a ledger entry")
@@ -40,7 +44,11 @@ var ErrBadEntry = errors.New("not a ledger entry")
 func EncodeEntry(e *Entry) []byte {
 	size := entryHeaderSize
 	for i := range e.Commands {
-		size += commandHeaderSize + e.Commands[i].Items()*(RecordSize+digestSize)
+		c := &e.Commands[i]
+		size += commandHeaderSize + len(c.Votes)*(finishVotesSize+factSize)
+		if c.Kind != CmdFinishVotes {
+			size += c.Items() * (RecordSize + digestSize)
+		}
 	}
 	b := make([]byte, 0, size)
 	b = append(b, entryVersion)
@@ -56,7 +64,11 @@ func EncodeEntry(e *Entry) []byte {
 
 func (c *Command) appendTo(b []byte) []byte {
 	b = append(b, byte(c.Kind), flag(c.Settled))
-	b = binary.LittleEndian.AppendUint32(b, uint32(c.Items()))
+	if c.Kind == CmdFinishVotes {
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(c.Votes)))
+	} else {
+		b = binary.LittleEndian.AppendUint32(b, uint32(c.Items()))
+	}
 	switch c.Kind {
 	case CmdGenesis:
 		b = c.Genesis.appendTo(b)
@@ -73,6 +85,10 @@ func (c *Command) appendTo(b []byte) []byte {
 	case CmdFinish:
 		for i := range c.Finishes {
 			b = c.Finishes[i].appendTo(b)
+		}
+	case CmdFinishVotes:
+		for i := range c.Votes {
+			b = c.Votes[i].appendTo(b)
 		}
 	case CmdPoison:
 		for i := range c.Poisons {
@@ -99,8 +115,19 @@ func (f *Finish) appendTo(b []byte) []byte {
 	b = append(b, f.ID[:]...)
 	b = append(b, f.Digest[:]...)
 	b = append(b, flag(f.Commit), byte(f.Reason))
-	b = binary.LittleEndian.AppendUint16(b, uint16(len(f.Facts)))
-	for _, fact := range f.Facts {
+	return appendFacts(b, f.Facts)
+}
+
+func (f *FinishVotes) appendTo(b []byte) []byte {
+	invariant.Check(f.Count > 0 && f.Count <= MaxVotes && len(f.Facts) <= MaxFacts, "finish votes: too many, or none")
+	b = binary.LittleEndian.AppendUint64(b, f.First)
+	b = binary.LittleEndian.AppendUint32(b, f.Count)
+	return appendFacts(b, f.Facts)
+}
+
+func appendFacts(b []byte, facts []ShardFact) []byte {
+	b = binary.LittleEndian.AppendUint16(b, uint16(len(facts)))
+	for _, fact := range facts {
 		b = binary.LittleEndian.AppendUint32(b, uint32(fact.Shard))
 		b = append(b, byte(fact.Fact))
 		b = binary.LittleEndian.AppendUint32(b, fact.Epoch)
@@ -183,6 +210,11 @@ func (c *Command) decode(r *reader) {
 		for i := range c.Finishes {
 			facts = c.Finishes[i].decode(r, facts)
 		}
+	case CmdFinishVotes:
+		c.Votes = make([]FinishVotes, r.count(finishVotesSize))
+		for i := range c.Votes {
+			c.Votes[i].decode(r)
+		}
 	case CmdPoison:
 		c.Poisons = make([]Poison, r.count(poisonSize))
 		for i := range c.Poisons {
@@ -215,9 +247,23 @@ func (f *Finish) decode(r *reader, facts []ShardFact) []ShardFact {
 	copy(f.Digest[:], r.take(digestSize))
 	f.Commit = r.flag()
 	f.Reason = Reason(r.u8())
+	f.Facts, facts = decodeFacts(r, facts)
+	return facts
+}
+
+func (f *FinishVotes) decode(r *reader) {
+	f.First, f.Count = r.u64(), r.u32()
+	if f.Count == 0 || f.Count > MaxVotes {
+		r.fail("a finish of votes has an impossible number of them")
+	}
+	f.Facts, _ = decodeFacts(r, nil)
+}
+
+// decodeFacts reads facts behind those of others, where there is room. It returns them, and all.
+func decodeFacts(r *reader, facts []ShardFact) (own, all []ShardFact) {
 	n := int(r.u16())
 	if !r.has(n, factSize) || n == 0 {
-		return facts
+		return nil, facts
 	}
 	if cap(facts)-len(facts) < n {
 		facts = make([]ShardFact, 0, n)
@@ -226,8 +272,7 @@ func (f *Finish) decode(r *reader, facts []ShardFact) []ShardFact {
 	for range n {
 		facts = append(facts, ShardFact{Shard: shard.ID(r.u32()), Fact: Fact(r.u8()), Epoch: r.u32()})
 	}
-	f.Facts = facts[from:len(facts):len(facts)]
-	return facts
+	return facts[from:len(facts):len(facts)], facts
 }
 
 func decodeGenesis(r *reader) *Genesis {

@@ -35,10 +35,47 @@ func (s *State) applyFinish(f *Finish) Result {
 }
 
 func (s *State) finishPrepared(at ref, f *Finish) Result {
-	n := &s.prepared.nodes[at]
-	if n.digest != f.Digest && !planted.On(planted.OtherContentFinished) {
+	if s.prepared.nodes[at].digest != f.Digest && !planted.On(planted.OtherContentFinished) {
 		return s.answerRow(nil, false)
 	}
+	return s.finishVote(at, -1, f)
+}
+
+// applyFinishVotes commits what is still in P of votes that follow each other.
+func (s *State) applyFinishVotes(c *FinishVotes, results []Result) []Result {
+	f := Finish{Commit: true, Facts: c.Facts}
+	x := s.prepared.search(c.First)
+	for i := range uint64(c.Count) {
+		if i%warmAhead == 0 {
+			s.warmVotes(x)
+		}
+		votes := s.prepared.votes
+		if x == len(votes) || votes[x].position != c.First+i || votes[x].at == 0 {
+			invariant.Sometimes("ledger: finish of a vote that has left P")
+			if x < len(votes) && votes[x].position == c.First+i {
+				x++
+			}
+			results = s.answer(results, Result{Code: ResultNoEffect})
+			continue
+		}
+		at := votes[x].at
+		id := s.prepared.nodes[at].record.ID
+		r := s.finishVote(at, x, &f)
+		if r.Code == ResultState {
+			s.finished = append(s.finished, id)
+		}
+		results = s.answer(results, r)
+		x++
+	}
+	return results
+}
+
+// Finished returns the transfers that FinishVotes of the last applied entry committed, in the order of its results.
+func (s *State) Finished() []TransferID { return s.finished }
+
+// finishVote gives a transfer in P its outcome, if the facts suffice. vote is as in preparedSet.remove.
+func (s *State) finishVote(at ref, vote int, f *Finish) Result {
+	n := &s.prepared.nodes[at]
 	participants, known := s.Participants(&n.record)
 	invariant.Check(known, "the participants of a prepared transfer are known")
 	epoch, ok := s.decides(f, participants, n.epoch)
@@ -59,7 +96,7 @@ func (s *State) finishPrepared(at ref, f *Finish) Result {
 	if f.Commit {
 		s.row.Kind, s.row.State, s.row.Reason = RowCommit, Committed, ReasonNone
 	}
-	s.accounts.changed(s.release(at, f.Commit))
+	s.accounts.changed(s.release(at, vote, f.Commit))
 	s.record()
 	return s.outcome(&s.row)
 }

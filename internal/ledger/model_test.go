@@ -19,6 +19,8 @@ type naive struct {
 	// Of audits: the highest number given out, the epoch, and how each number stands.
 	allocated, epoch uint32
 	numbers          map[uint32]ResultCode
+	rows             uint64                   // of history
+	votes            map[uint64]*naiveOutcome // by the position of their rows
 }
 
 type naiveAccount struct {
@@ -38,7 +40,7 @@ type naiveOutcome struct {
 }
 
 func newNaive(self shard.ID, balance int64) *naive {
-	n := &naive{self: self, acc: map[shard.Account]*naiveAccount{}, ids: map[TransferID]*naiveOutcome{}, numbers: map[uint32]ResultCode{}}
+	n := &naive{self: self, acc: map[shard.Account]*naiveAccount{}, ids: map[TransferID]*naiveOutcome{}, numbers: map[uint32]ResultCode{}, rows: 1, votes: map[uint64]*naiveOutcome{}}
 	r, _ := testMap().Range(self)
 	for a := r.First; a <= r.Last; a++ {
 		n.acc[a] = &naiveAccount{debits: new(big.Int), credits: big.NewInt(balance), out: new(big.Int), in: new(big.Int)}
@@ -114,7 +116,8 @@ func (n *naive) submit(r Record, digest *Digest, settled bool) (ResultCode, *nai
 		d.debits.Add(d.debits, amount)
 		c.credits.Add(c.credits, amount)
 	}
-	n.ids[r.ID] = o
+	n.ids[r.ID], n.votes[n.rows] = o, o
+	n.rows++
 	return ResultState, o
 }
 
@@ -126,6 +129,7 @@ func (n *naive) tombstone(id TransferID, digest Digest, isAny bool, why Reason) 
 		}
 		return ResultState, o
 	}
+	n.rows++
 	n.ids[id] = &naiveOutcome{state: Aborted, reason: why, digest: digest, isAny: isAny, available: new(big.Int), epoch: n.epoch}
 	return ResultState, n.ids[id]
 }
@@ -158,6 +162,7 @@ func (n *naive) finish(f *Finish) (ResultCode, *naiveOutcome) {
 	if f.Commit && !commit || !f.Commit && !abort {
 		return ResultNoEffect, nil
 	}
+	n.rows++
 	amount := o.record.Amount.Big()
 	d, c := n.acc[o.record.Debit], n.acc[o.record.Credit]
 	if d != nil {
@@ -292,6 +297,9 @@ func drawCommand(choose func(n int) int) Command {
 	for range choose(4) {
 		f.Facts = append(f.Facts, ShardFact{Shard: shard.ID(choose(3) + 1), Fact: Fact(choose(4)), Epoch: uint32(choose(12))})
 	}
+	if choose(2) == 0 {
+		return Command{Kind: CmdFinishVotes, Votes: []FinishVotes{{First: uint64(choose(32)), Count: 1, Facts: f.Facts}}}
+	}
 	return Command{Kind: CmdFinish, Finishes: []Finish{f}}
 }
 
@@ -317,6 +325,12 @@ func (n *naive) apply(c *Command) (ResultCode, *naiveOutcome) {
 		return n.tombstone(c.Cancels[0], Digest{}, true, ReasonCancelled)
 	case CmdFinish:
 		return n.finish(&c.Finishes[0])
+	case CmdFinishVotes:
+		o := n.votes[c.Votes[0].First]
+		if o == nil || o.state != Prepared {
+			return ResultNoEffect, nil
+		}
+		return n.finish(&Finish{ID: o.record.ID, Digest: o.digest, Commit: true, Facts: c.Votes[0].Facts})
 	case CmdAllocate, CmdBarrier, CmdVoid, CmdRelease:
 		return n.audit(c.Kind, c.Numbers[0]), nil
 	}

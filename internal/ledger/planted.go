@@ -16,7 +16,7 @@ func (s *State) plantedAbort(p *Poison) *Finish {
 func (s *State) plantedDropVote(id TransferID) bool {
 	at := s.prepared.at(id)
 	if at != 0 {
-		s.accounts.changed(s.release(at, false))
+		s.accounts.changed(s.release(at, -1, false))
 	}
 	return at != 0
 }

@@ -1,16 +1,21 @@
 package ledger
 
-import "raftbank/internal/invariant"
+import (
+	"cmp"
+	"slices"
+
+	"raftbank/internal/invariant"
+)
 
 // ref names a node of the prepared set; 0 is none.
 type ref int32
 
-// list is the two ends of a doubly linked list of nodes, oldest first.
+// list is the two ends of an account's doubly linked list of nodes, oldest first.
 type list struct {
 	head, tail ref
 }
 
-// links are a node's neighbours in one list.
+// links are a node's neighbours in its account's list.
 type links struct {
 	prev, next ref
 }
@@ -25,24 +30,25 @@ type node struct {
 	debit    bool   // the local side is the debit
 }
 
-// nodeLinks are a node's places: all links the set in vote order, held the account's part of it. They lie apart from
-// the nodes, close together: to take a node out touches its neighbours, which are anywhere.
-type nodeLinks struct {
-	all, held links
+// vote is a place in the order of votes.
+type vote struct {
+	position uint64 // of its row
+	at       ref    // 0: its transfer has left P
 }
 
-// preparedSet is every transfer in P, in vote order, as a whole and by account. Nodes lie in one
-// slice and are reused, so that a million of them are nothing to the garbage collector.
+// preparedSet is every transfer in P, in vote order, and by account. Nodes lie in one slice and are reused, so that a
+// million of them are nothing to the garbage collector.
 type preparedSet struct {
-	byID  IDTable     // of refs
-	nodes []node      // nodes[0] is unused
-	links []nodeLinks // parallel to nodes
+	byID  IDTable // of refs
+	nodes []node  // nodes[0] is unused
+	held  []links // a node's place among those of its account. Apart from the nodes and close together: to take a node out touches its neighbours
 	free  []ref
-	all   list
+	votes []vote // by position
+	left  int    // how many of votes have left P
 }
 
 func newPreparedSet() preparedSet {
-	return preparedSet{byID: NewIDTable(), nodes: make([]node, 1), links: make([]nodeLinks, 1)}
+	return preparedSet{byID: NewIDTable(), nodes: make([]node, 1), held: make([]links, 1)}
 }
 
 // find returns the position of the vote of a transfer in P.
@@ -63,53 +69,77 @@ func (p *preparedSet) add(n node, held *list) {
 	} else {
 		at = ref(len(p.nodes))
 		p.nodes = append(p.nodes, n)
-		p.links = append(p.links, nodeLinks{})
+		p.held = append(p.held, links{})
 	}
 	twice := p.byID.Put(n.record.ID, int32(at))
 	invariant.Check(twice == 0, "a transfer is prepared twice")
-	p.link(at, &p.all, allLinks)
-	p.link(at, held, heldLinks)
+	p.link(at, held)
+	if last := len(p.votes) - 1; last >= 0 {
+		invariant.Check(p.votes[last].position < n.position, "votes stand in history in their order")
+	}
+	if p.left > len(p.votes)/2 {
+		p.votes = slices.DeleteFunc(p.votes, func(v vote) bool { return v.at == 0 })
+		p.left = 0
+	}
+	p.votes = append(p.votes, vote{position: n.position, at: at})
 }
 
-// remove takes a node out of the set and of its account's list.
-func (p *preparedSet) remove(at ref, held *list) {
-	p.unlink(at, &p.all, allLinks)
-	p.unlink(at, held, heldLinks)
-	p.byID.Delete(p.nodes[at].record.ID)
+// search returns where in votes the first one from a position on stands.
+func (p *preparedSet) search(position uint64) int {
+	i, _ := slices.BinarySearchFunc(p.votes, position, func(v vote, position uint64) int { return cmp.Compare(v.position, position) })
+	return i
+}
+
+// remove takes a node out of the set and of its account's list. vote is its place in votes, negative: it is to be found.
+func (p *preparedSet) remove(at ref, vote int, held *list) {
+	p.unlink(at, held)
+	n := &p.nodes[at]
+	p.byID.Delete(n.record.ID)
 	p.free = append(p.free, at)
+	if vote < 0 {
+		vote = p.search(n.position)
+	}
+	p.votes[vote].at = 0
+	p.left++
 }
 
-func allLinks(n *nodeLinks) *links  { return &n.all }
-func heldLinks(n *nodeLinks) *links { return &n.held }
-
-func (p *preparedSet) link(at ref, l *list, of func(*nodeLinks) *links) {
-	*of(&p.links[at]) = links{prev: l.tail}
+func (p *preparedSet) link(at ref, l *list) {
+	p.held[at] = links{prev: l.tail}
 	if l.tail == 0 {
 		l.head = at
 	} else {
-		of(&p.links[l.tail]).next = at
+		p.held[l.tail].next = at
 	}
 	l.tail = at
 }
 
-func (p *preparedSet) unlink(at ref, l *list, of func(*nodeLinks) *links) {
-	n := *of(&p.links[at])
+func (p *preparedSet) unlink(at ref, l *list) {
+	n := p.held[at]
 	if n.prev == 0 {
 		l.head = n.next
 	} else {
-		of(&p.links[n.prev]).next = n.next
+		p.held[n.prev].next = n.next
 	}
 	if n.next == 0 {
 		l.tail = n.prev
 	} else {
-		of(&p.links[n.next]).prev = n.prev
+		p.held[n.next].prev = n.prev
 	}
 }
 
-// ids returns the ids of a list, oldest vote first.
-func (p *preparedSet) ids(l list, of func(*nodeLinks) *links) []TransferID {
+// all yields the nodes in vote order.
+func (p *preparedSet) all(yield func(*node) bool) {
+	for _, v := range p.votes {
+		if v.at != 0 && !yield(&p.nodes[v.at]) {
+			return
+		}
+	}
+}
+
+// ids returns the ids of an account's list, oldest vote first.
+func (p *preparedSet) ids(l list) []TransferID {
 	var out []TransferID
-	for at := l.head; at != 0; at = of(&p.links[at]).next {
+	for at := l.head; at != 0; at = p.held[at].next {
 		out = append(out, p.nodes[at].record.ID)
 	}
 	return out

@@ -94,7 +94,22 @@ func (s *State) Participants(r *Record) (ids []shard.ID, ok bool) {
 func (s *State) PreparedCount() int { return s.prepared.byID.Len() }
 
 // Prepared returns the transfers in P in vote order.
-func (s *State) Prepared() []TransferID { return s.prepared.ids(s.prepared.all, allLinks) }
+func (s *State) Prepared() []TransferID {
+	ids := make([]TransferID, 0, s.PreparedCount())
+	for n := range s.prepared.all {
+		ids = append(ids, n.record.ID)
+	}
+	return ids
+}
+
+// VoteAt returns the transfer in P whose vote stands at a position of history.
+func (s *State) VoteAt(position uint64) (TransferID, bool) {
+	i := s.prepared.search(position)
+	if i == len(s.prepared.votes) || s.prepared.votes[i].position != position || s.prepared.votes[i].at == 0 {
+		return TransferID{}, false
+	}
+	return s.prepared.nodes[s.prepared.votes[i].at].record.ID, true
+}
 
 // PreparedOn returns the transfers in P that touch an account, in vote order.
 func (s *State) PreparedOn(a shard.Account) []TransferID {
@@ -102,7 +117,7 @@ func (s *State) PreparedOn(a shard.Account) []TransferID {
 	if !ok {
 		return nil
 	}
-	return s.prepared.ids(s.accounts.slots[i].held, heldLinks)
+	return s.prepared.ids(s.accounts.slots[i].held)
 }
 
 // RowCount returns the number of rows of history.

@@ -29,6 +29,8 @@ type State struct {
 
 	// item is the position in the entry that is being applied.
 	item uint32
+	// finished are the transfers that FinishVotes of the last entry took out of P.
+	finished []TransferID
 	// row is where known reads to, and where rows are built: State allocates none per transfer.
 	row Row
 }
@@ -61,7 +63,7 @@ func (s *State) ApplyEncoded(index, term uint64, e *Entry, data []byte) []Result
 		items += e.Commands[i].Items()
 	}
 	results := make([]Result, 0, items)
-	s.item = 0
+	s.item, s.finished = 0, s.finished[:0]
 	for i := range e.Commands {
 		results = s.applyCommand(&e.Commands[i], results)
 	}
@@ -112,6 +114,10 @@ func (s *State) applyCommand(c *Command, results []Result) []Result {
 		for i := range c.Finishes {
 			s.warmFinishes(c.Finishes, i)
 			results = s.answer(results, s.applyFinish(&c.Finishes[i]))
+		}
+	case CmdFinishVotes:
+		for i := range c.Votes {
+			results = s.applyFinishVotes(&c.Votes[i], results)
 		}
 	case CmdPoison:
 		for i := range c.Poisons {
@@ -165,6 +171,15 @@ func (s *State) warmFinishes(finishes []Finish, i int) {
 			n := &s.prepared.nodes[at]
 			s.accounts.warmed += n.position + s.accounts.slots[n.slot].last
 		}
+	}
+}
+
+// warmVotes is warm for the votes from a place on.
+func (s *State) warmVotes(x int) {
+	next := s.prepared.votes[x:min(x+warmAhead, len(s.prepared.votes))]
+	for _, v := range next {
+		n := &s.prepared.nodes[v.at]
+		s.accounts.warmed += uint64(s.prepared.byID.warm(&n.record.ID)) + s.accounts.slots[n.slot].last
 	}
 }
 
@@ -274,6 +289,6 @@ func (s *State) outcome(r *Row) Result {
 	return Result{
 		Code: ResultState, State: r.State, Reason: r.Reason,
 		Account: r.Account, Available: r.Available,
-		Epoch: r.Epoch, Index: r.Index, Term: r.Term,
+		Epoch: r.Epoch, Index: r.Index, Term: r.Term, Row: r.Position,
 	}
 }

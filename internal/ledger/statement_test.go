@@ -50,12 +50,17 @@ func testAmount(text string) Amount {
 	return a
 }
 
-func idOf(c *Command) TransferID {
+// idOf is asked before the command is applied.
+func (r *replay) idOf(c *Command) TransferID {
 	switch c.Kind {
 	case CmdTransfer, CmdPrepare:
 		return c.Records[0].ID
 	case CmdFinish:
 		return c.Finishes[0].ID
+	case CmdFinishVotes:
+		if o := r.votes[c.Votes[0].First]; o != nil {
+			return o.record.ID
+		}
 	case CmdGenesis, CmdPoison, CmdCancel, CmdBarrier, CmdVoid, CmdRelease, CmdAllocate:
 	}
 	return TransferID{}
@@ -108,7 +113,7 @@ func (r *replay) check(t *testing.T, s *State, n int) {
 // TestStatementEqualsReplay applies drawn transfers of all kinds to a shard that is restarted and restored from
 // checkpoints all the while: every statement must be what the reference writes down as it goes.
 func TestStatementEqualsReplay(t *testing.T) {
-	cross, aborted, restored := 0, 0, 0
+	cross, votes, aborted, restored := 0, 0, 0, 0
 	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 4))
 		m, ref := open(1, 1000), newReplay(1000)
@@ -128,12 +133,20 @@ func TestStatementEqualsReplay(t *testing.T) {
 				}
 				ref.aim(&c)
 			}
+			if open := m.Prepared(); c.Kind == CmdFinishVotes && rng.IntN(8) > 0 && len(open) > 0 {
+				o, _ := m.Lookup(open[rng.IntN(len(open))])
+				c.Votes[0].First = o.VotePos
+			}
+			id := ref.idOf(&c)
 			m.do(c)
-			_, o := ref.apply(&c)
-			ref.note(idOf(&c))
-			if c.Kind == CmdFinish && o != nil && o.cross {
+			code, o := ref.apply(&c)
+			ref.note(id)
+			if (c.Kind == CmdFinish || c.Kind == CmdFinishVotes) && o != nil && o.cross {
 				if cross++; o.state == Aborted {
 					aborted++
+				}
+				if c.Kind == CmdFinishVotes && code == ResultState {
+					votes++
 				}
 			}
 			switch rng.IntN(60) {
@@ -155,8 +168,8 @@ func TestStatementEqualsReplay(t *testing.T) {
 		}
 		ref.check(t, m.State, 1+rng.IntN(50))
 	}
-	if cross < 400 || aborted < 100 || restored < 100 {
-		t.Errorf("%d cross-shard transfers finished, %d aborted, %d checkpoints: too little was tried", cross, aborted, restored)
+	if cross < 400 || votes < 100 || aborted < 100 || restored < 100 {
+		t.Errorf("%d cross-shard transfers finished, %d by their votes, %d aborted, %d checkpoints: too little was tried", cross, votes, aborted, restored)
 	}
 }
 

@@ -89,7 +89,7 @@ func (c ResultCode) String() string {
 
 var commandNames = [...]string{
 	CmdGenesis: "genesis", CmdTransfer: "transfer", CmdPrepare: "prepare",
-	CmdFinish: "finish", CmdPoison: "poison", CmdCancel: "cancel",
+	CmdFinish: "finish", CmdFinishVotes: "finish-votes", CmdPoison: "poison", CmdCancel: "cancel",
 	CmdBarrier: "barrier", CmdVoid: "void", CmdRelease: "release", CmdAllocate: "allocate",
 }
 

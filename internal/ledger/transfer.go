@@ -120,8 +120,8 @@ func (s *State) hold(debit, credit int) int {
 	return at
 }
 
-// release takes a transfer out of P and returns the slot that it changed.
-func (s *State) release(at ref, commit bool) int {
+// release takes a transfer out of P and returns the slot that it changed. vote is as in preparedSet.remove.
+func (s *State) release(at ref, vote int, commit bool) int {
 	n := &s.prepared.nodes[at]
 	s.accounts.touch(int(n.slot))
 	account, amount := &s.accounts.slots[n.slot], n.record.Amount
@@ -138,7 +138,7 @@ func (s *State) release(at ref, commit bool) int {
 			account.CreditsPosted = mustAdd(account.CreditsPosted, amount)
 		}
 	}
-	s.prepared.remove(at, &account.held)
+	s.prepared.remove(at, vote, &account.held)
 	return int(n.slot)
 }
 

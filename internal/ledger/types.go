@@ -85,6 +85,8 @@ const (
 	CmdVoid     CommandKind = 8  // stop withholding: the audit proves nothing
 	CmdRelease  CommandKind = 9  // stop withholding: the audit is proven
 	CmdAllocate CommandKind = 10 // give out the next audit's number; first shard only
+	// CmdFinishVotes is CmdFinish for transfers whose votes follow each other.
+	CmdFinishVotes CommandKind = 11
 )
 
 // Fact is a certified statement of a shard about a transfer. Facts never change once true.
@@ -118,6 +120,15 @@ type Finish struct {
 	Facts  []ShardFact
 }
 
+// FinishVotes commits transfers in P whose votes stand in history rows that follow each other, and for which
+// the facts are the same: what a batch of PREPAREs mostly comes to. A row is of one transfer with one content, for ever and on
+// every replica, so its position says what id and digest say in Finish. A transfer that has left P by then stays as it is.
+type FinishVotes struct {
+	First uint64 // position of the first vote's row
+	Count uint32 // at most MaxVotes
+	Facts []ShardFact
+}
+
 // Poison writes a tombstone for one content of an id that this shard has not voted on.
 type Poison struct {
 	ID     TransferID
@@ -137,14 +148,15 @@ type Genesis struct {
 // Command is one section of an entry. Only the fields of its Kind are set.
 type Command struct {
 	Kind     CommandKind
-	Settled  bool         // CmdTransfer, CmdPrepare: the leader has settled what was pending; refuse, do not defer
-	Records  []Record     // CmdTransfer, CmdPrepare
-	Digests  []Digest     // CmdPrepare, parallel to Records
-	Finishes []Finish     // CmdFinish
-	Poisons  []Poison     // CmdPoison
-	Cancels  []TransferID // CmdCancel
-	Numbers  []uint32     // CmdBarrier, CmdVoid, CmdRelease; of CmdAllocate one zero for each number wanted
-	Genesis  *Genesis     // CmdGenesis
+	Settled  bool          // CmdTransfer, CmdPrepare: the leader has settled what was pending; refuse, do not defer
+	Records  []Record      // CmdTransfer, CmdPrepare
+	Digests  []Digest      // CmdPrepare, parallel to Records
+	Finishes []Finish      // CmdFinish
+	Votes    []FinishVotes // CmdFinishVotes
+	Poisons  []Poison      // CmdPoison
+	Cancels  []TransferID  // CmdCancel
+	Numbers  []uint32      // CmdBarrier, CmdVoid, CmdRelease; of CmdAllocate one zero for each number wanted
+	Genesis  *Genesis      // CmdGenesis
 }
 
 // Items returns how many results the command yields.
@@ -156,6 +168,12 @@ func (c *Command) Items() int {
 		return len(c.Records)
 	case CmdFinish:
 		return len(c.Finishes)
+	case CmdFinishVotes:
+		n := 0
+		for i := range c.Votes {
+			n += int(c.Votes[i].Count)
+		}
+		return n
 	case CmdPoison:
 		return len(c.Poisons)
 	case CmdCancel:
@@ -210,6 +228,7 @@ type Result struct {
 	Epoch     uint32 // vote epoch, or commit epoch once committed
 	Index     uint64 // raft index at which the state was entered
 	Term      uint64
+	Row       uint64 // position of the history row that says so
 }
 
 // Account is the state of one account. Sums are bounded by 2^127-1.

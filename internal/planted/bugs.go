@@ -14,6 +14,7 @@ const (
 	UnilateralAbort
 	BystanderBelieved
 	OtherContentFinished
+	GapFinished
 	ContentIgnored
 	CommitForgotten
 	RefusalForgotten
@@ -120,6 +121,7 @@ func All() []Info {
 		{UnilateralAbort, "unilateral-abort", "a shard in P aborts by itself after t2", "commit.pml BUG_UNILATERAL", "atomicity"},
 		{BystanderBelieved, "bystander-believed", "a certificate of a shard outside P undoes a vote", "commit.pml BUG_BYSTANDERP, cancel.pml BUG_BYSTANDER", "atomicity"},
 		{OtherContentFinished, "other-content-finished", "facts about other content under the id finish a prepared transfer", "", "atomicity"},
+		{GapFinished, "gap-finished", "the commit of a run of votes covers those between them that nobody has certified", "", "atomicity"},
 		{ContentIgnored, "content-ignored", "an id answers with its outcome whatever the content is", "", "model"},
 		{CommitForgotten, "commit-forgotten", "a committed transfer is forgotten 16 rows later", "commit.pml BUG_FORGETC", "atomicity"},
 		{RefusalForgotten, "refusal-forgotten", "a refusal is told and not recorded: the same id can be applied later", "", "once"},

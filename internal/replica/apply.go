@@ -59,11 +59,16 @@ func (r *Replica) apply(e *raftpb.Entry) {
 	if entry.Proposer != r.id {
 		p = nil
 	}
-	n := 0
+	n, finished := 0, r.state.Finished()
 	for i := range entry.Commands {
 		c := &entry.Commands[i]
-		r.follow(index, c, results[n:n+c.Items()])
-		n += c.Items()
+		items := c.Items()
+		if c.Kind == ledger.CmdFinishVotes {
+			finished = r.followVotes(index, results[n:n+items], finished)
+		} else {
+			r.follow(index, c, results[n:n+items])
+		}
+		n += items
 	}
 	if p == nil {
 		return
@@ -83,7 +88,7 @@ func (r *Replica) follow(index uint64, c *ledger.Command, results []ledger.Resul
 	case ledger.CmdPrepare:
 		for i := range results {
 			if r.lead.part != nil && results[i].Code == ledger.ResultState && results[i].State == ledger.Prepared {
-				r.lead.part.VotedOn(&c.Records[i], &c.Digests[i])
+				r.lead.part.VotedOn(&c.Records[i], &c.Digests[i], results[i].Row)
 			}
 			if r.options.Debug {
 				r.event(LevelDebug, "vote", "txn", c.Records[i].ID.String(),
@@ -110,8 +115,28 @@ func (r *Replica) follow(index uint64, c *ledger.Command, results []ledger.Resul
 		}
 	case ledger.CmdBarrier, ledger.CmdVoid, ledger.CmdRelease, ledger.CmdAllocate:
 		r.followAudit(index, c, results)
-	case ledger.CmdTransfer, ledger.CmdGenesis, ledger.CmdPoison, ledger.CmdCancel:
+	case ledger.CmdTransfer, ledger.CmdGenesis, ledger.CmdPoison, ledger.CmdCancel, ledger.CmdFinishVotes:
 	}
+}
+
+// followVotes is follow for votes that were finished together: finished are the ids of those that this and later commands
+// finished. It returns those of later ones.
+func (r *Replica) followVotes(index uint64, results []ledger.Result, finished []ledger.TransferID) []ledger.TransferID {
+	for i := range results {
+		if results[i].Code != ledger.ResultState {
+			continue
+		}
+		id := finished[0]
+		finished = finished[1:]
+		if r.lead.part != nil {
+			r.lead.part.Finished(id)
+		}
+		if r.options.Debug {
+			r.event(LevelDebug, "finish", "txn", id.String(),
+				"index", index, "state", results[i].State.String(), "reason", results[i].Reason.String())
+		}
+	}
+	return finished
 }
 
 func voteText(res ledger.Result) string {
@@ -188,7 +213,7 @@ func (r *Replica) deliverItem(c *ledger.Command, i int, res *ledger.Result, w wa
 		r.answers.result(w.call, w.item, res)
 	case ledger.CmdBarrier, ledger.CmdVoid, ledger.CmdRelease, ledger.CmdAllocate:
 		r.deliverAudit(w, res)
-	case ledger.CmdTransfer, ledger.CmdFinish, ledger.CmdGenesis:
+	case ledger.CmdTransfer, ledger.CmdFinish, ledger.CmdFinishVotes, ledger.CmdGenesis:
 		panic("unreachable: transfers are answered in runs, and nobody waits for the others")
 	}
 }
@@ -289,6 +314,12 @@ func (r *Replica) drainParticipant() {
 			r.enqueue(ledger.Command{Kind: ledger.CmdFinish, Finishes: e.Finishes[:k:k]}, nobody(k), 96*k)
 			e.Finishes = e.Finishes[k:]
 		}
+	}
+	for i := range e.Votes {
+		k := int(e.Votes[i].Count)
+		r.counters.finishes += uint64(k)
+		// It is few bytes for many transfers: what counts is what applying it costs.
+		r.enqueue(ledger.Command{Kind: ledger.CmdFinishVotes, Votes: e.Votes[i : i+1 : i+1]}, nobody(k), 96*k)
 	}
 	for _, s := range e.Suspects {
 		r.reads.add(&readOp{kind: readSuspect, suspect: s})

@@ -100,6 +100,7 @@ func (q *queue) add(c ledger.Command, waiters []waiter, bytes, limit int) {
 		last.Records = append(last.Records, c.Records...)
 		last.Digests = append(last.Digests, c.Digests...)
 		last.Finishes = append(last.Finishes, c.Finishes...)
+		last.Votes = append(last.Votes, c.Votes...)
 		last.Poisons = append(last.Poisons, c.Poisons...)
 		last.Cancels = append(last.Cancels, c.Cancels...)
 		last.Numbers = append(last.Numbers, c.Numbers...)
@@ -218,6 +219,9 @@ func (r *Replica) notTaken(p *proposal, err error) {
 		}
 		for j := range c.Finishes {
 			r.lead.part.Withdrawn(c.Finishes[j].ID)
+		}
+		for j := range c.Votes {
+			r.lead.part.WithdrawnVotes(&c.Votes[j])
 		}
 	}
 }

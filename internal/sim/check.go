@@ -250,6 +250,15 @@ func itemText(c *ledger.Command, i int) string {
 		return fmt.Sprintf("%s %s %d->%d %s", name, r.ID, r.Debit, r.Credit, r.Amount)
 	case ledger.CmdFinish:
 		return fmt.Sprintf("finish %s commit=%v", c.Finishes[i].ID, c.Finishes[i].Commit)
+	case ledger.CmdFinishVotes:
+		for j := range c.Votes {
+			if n := int(c.Votes[j].Count); i >= n {
+				i -= n
+				continue
+			}
+			return fmt.Sprintf("finish the vote of row %d commit=true", c.Votes[j].First+uint64(i))
+		}
+		return "finish a vote"
 	case ledger.CmdPoison:
 		return "poison " + c.Poisons[i].ID.String()
 	case ledger.CmdCancel:

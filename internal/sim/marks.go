@@ -8,6 +8,7 @@ var marks = []string{
 	"ledger: a FINISH advanced the audit epoch",
 	"ledger: a higher number voided an audit",
 	"ledger: deferred a refusal",
+	"ledger: finish of a vote that has left P",
 	"ledger: genesis without effect",
 	"ledger: id conflict",
 	"ledger: tombstone by finish(abort)",

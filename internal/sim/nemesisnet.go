@@ -38,6 +38,7 @@ func (n *nemesis) cut(c cuts) {
 func (n *nemesis) mend(c cuts) {
 	for _, pair := range c {
 		delete(n.w.net.cut, pair)
+		delete(n.w.net.mute, pair)
 	}
 }
 
@@ -80,7 +81,8 @@ func (n *nemesis) split(f fault, s *server) cuts {
 }
 
 // strand cuts a leader off from its peers, while clients still reach it. Before it has noticed, the others may have a
-// leader of their own; one that stands still or starves meanwhile notices late.
+// leader of their own; one that stands still or starves meanwhile notices late. Sometimes only raft's messages are lost,
+// so that what peers say beside raft comes before the new leader's first word.
 func (n *nemesis) strand(s *server) bool {
 	if n.rng.chance(0.9) {
 		for _, t := range n.w.of(s.shard) {
@@ -98,8 +100,15 @@ func (n *nemesis) strand(s *server) bool {
 	if len(c) == 0 || !s.up {
 		return false
 	}
-	n.w.say(s.name(), "is cut off from its peers")
-	n.cut(c)
+	if n.rng.chance(0.25) {
+		n.w.say(s.name(), "hears nothing of raft from its peers")
+		for _, pair := range c {
+			n.w.net.mute[pair] = true
+		}
+	} else {
+		n.w.say(s.name(), "is cut off from its peers")
+		n.cut(c)
+	}
 	lasts := n.rng.between(500*millisecond, 6*second)
 	n.w.after(lasts, func() {
 		n.mend(c)

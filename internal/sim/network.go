@@ -18,6 +18,8 @@ type network struct {
 	// cut holds directed pairs of ends that do not hear each other. Servers have their id, clients
 	// minus their number.
 	cut map[[2]int]bool
+	// mute holds, likewise, servers that hear nothing of raft from each other, and the rest.
+	mute map[[2]int]bool
 	// clogged ends are slow.
 	clogged map[int]bool
 	conns   map[uint64]*conn
@@ -43,7 +45,7 @@ type conn struct {
 
 func newNetwork(w *world) *network {
 	return &network{
-		w: w, rng: newRandom(w.o.Seed, "network"), cut: map[[2]int]bool{}, clogged: map[int]bool{}, conns: map[uint64]*conn{},
+		w: w, rng: newRandom(w.o.Seed, "network"), cut: map[[2]int]bool{}, mute: map[[2]int]bool{}, clogged: map[int]bool{}, conns: map[uint64]*conn{},
 		reader: bufio.NewReaderSize(nil, 4096),
 	}
 }
@@ -82,6 +84,9 @@ func (n *network) peer(from, to shard.ServerID, m wire.Message) {
 	r, ok := m.(*wire.Raft)
 	if !ok {
 		n.frame(from, to, encoded(m))
+		return
+	}
+	if n.mute[[2]int{int(from), int(to)}] {
 		return
 	}
 	for i := 0; i < len(r.Messages); {
@@ -304,5 +309,6 @@ func (n *network) clientDied(c *clientProc) {
 // heal ends every cut and clog.
 func (n *network) heal() {
 	clear(n.cut)
+	clear(n.mute)
 	clear(n.clogged)
 }

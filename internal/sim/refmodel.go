@@ -16,6 +16,8 @@ type refShard struct {
 	smap     shard.Map
 	accounts map[shard.Account]*refAccount
 	ids      map[ledger.TransferID]*refOutcome
+	rows     uint64                 // of history
+	votes    map[uint64]*refOutcome // those in P, by the position of the vote's row
 
 	// Audits (docs/PROTOCOL.md, section 9): the highest number given out, the newest cut's number, and how each
 	// of the newest cuts stands.
@@ -47,6 +49,7 @@ type refOutcome struct {
 	record    ledger.Record
 	digest    ledger.Digest
 	epoch     uint32 // of the vote
+	row       uint64 // likewise
 }
 
 // verdict is what an item must answer: the part of a result that the hash chain covers.
@@ -57,7 +60,9 @@ type verdict struct {
 }
 
 func newRefShard(id shard.ID) *refShard {
-	return &refShard{id: id, accounts: map[shard.Account]*refAccount{}, ids: map[ledger.TransferID]*refOutcome{}}
+	return &refShard{
+		id: id, accounts: map[shard.Account]*refAccount{}, ids: map[ledger.TransferID]*refOutcome{}, votes: map[uint64]*refOutcome{},
+	}
 }
 
 var conflict = verdict{ledger.ResultConflict, ledger.Aborted, ledger.ReasonIDConflict}
@@ -79,6 +84,12 @@ func (s *refShard) apply(c *ledger.Command) []verdict {
 	case ledger.CmdFinish:
 		for i := range c.Finishes {
 			out = append(out, s.finish(&c.Finishes[i]))
+		}
+	case ledger.CmdFinishVotes:
+		for _, v := range c.Votes {
+			for i := range uint64(v.Count) {
+				out = append(out, s.finishVote(v.First+i, v.Facts))
+			}
 		}
 	case ledger.CmdPoison:
 		for i := range c.Poisons {
@@ -164,7 +175,7 @@ func (s *refShard) genesis(g *ledger.Genesis) verdict {
 	if s.opened || !ok || g.Shard != s.id {
 		return verdict{code: ledger.ResultNoEffect}
 	}
-	s.opened, s.smap = true, g.Map
+	s.opened, s.smap, s.rows = true, g.Map, 1
 	for a := r.First; a <= r.Last; a++ {
 		s.accounts[a] = &refAccount{
 			in: new(big.Int).SetUint64(g.OpeningBalance), out: new(big.Int), reserved: new(big.Int), incoming: new(big.Int),
@@ -215,7 +226,7 @@ func (s *refShard) transfer(r *ledger.Record, settled bool) verdict {
 		return verdict{code: ledger.ResultDefer, reason: reason}
 	}
 	o := &refOutcome{state: ledger.Committed, hasRecord: true, record: *r, digest: ledger.DigestOf(*r), epoch: s.epoch}
-	s.ids[r.ID] = o
+	s.note(r.ID, o)
 	if reason != ledger.ReasonNone {
 		o.state, o.reason = ledger.Aborted, reason
 		return o.known(true)
@@ -244,10 +255,11 @@ func (s *refShard) prepare(r *ledger.Record, d ledger.Digest, settled bool) verd
 		return verdict{code: ledger.ResultDefer, reason: reason}
 	}
 	o := &refOutcome{state: ledger.Prepared, hasRecord: true, record: *r, digest: d, epoch: s.epoch}
-	s.ids[r.ID] = o
+	s.note(r.ID, o)
 	switch {
 	case reason != ledger.ReasonNone:
 		o.state, o.reason = ledger.Aborted, reason
+		delete(s.votes, o.row)
 	case debit != nil:
 		debit.reserved.Add(debit.reserved, r.Amount.Big())
 		debit.pending++
@@ -279,6 +291,24 @@ func refuses(debit, credit *refAccount, r *ledger.Record) (reason ledger.Reason,
 		return ledger.ReasonOverflow, false
 	}
 	return ledger.ReasonNone, false
+}
+
+// note writes down what is known of a new id.
+func (s *refShard) note(id ledger.TransferID, o *refOutcome) {
+	s.ids[id], o.row = o, s.rows
+	if o.state == ledger.Prepared {
+		s.votes[o.row] = o
+	}
+	s.rows++
+}
+
+// finishVote commits the transfer whose vote stands at a position, if it is in P.
+func (s *refShard) finishVote(position uint64, facts []ledger.ShardFact) verdict {
+	o := s.votes[position]
+	if o == nil {
+		return verdict{code: ledger.ResultNoEffect}
+	}
+	return s.finishPrepared(o, &ledger.Finish{Digest: o.digest, Commit: true, Facts: facts})
 }
 
 func (s *refShard) finish(f *ledger.Finish) verdict {
@@ -330,6 +360,8 @@ func (s *refShard) finishPrepared(o *refOutcome, f *ledger.Finish) verdict {
 		s.cut(epoch, ledger.ResultVoid)
 	}
 	s.release(o, f.Commit)
+	delete(s.votes, o.row)
+	s.rows++
 	o.state = ledger.Committed
 	if !f.Commit {
 		o.state, o.reason = ledger.Aborted, f.Reason
@@ -373,13 +405,13 @@ func (s *refShard) cancel(id ledger.TransferID) verdict {
 	o := s.ids[id]
 	if o == nil {
 		o = &refOutcome{state: ledger.Aborted, reason: ledger.ReasonCancelled, wildcard: true}
-		s.ids[id] = o
+		s.note(id, o)
 	}
 	return o.known(true)
 }
 
 func (s *refShard) tombstone(id ledger.TransferID, d ledger.Digest, reason ledger.Reason) verdict {
 	o := &refOutcome{state: ledger.Aborted, reason: reason, digest: d}
-	s.ids[id] = o
+	s.note(id, o)
 	return o.known(true)
 }

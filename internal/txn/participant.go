@@ -32,6 +32,8 @@ type Ledger interface {
 	Participants(r *ledger.Record) ([]shard.ID, bool)
 	// Prepared lists the prepared transfers in vote order.
 	Prepared() []ledger.TransferID
+	// VoteAt returns the prepared transfer whose vote stands at a position of history.
+	VoteAt(position uint64) (ledger.TransferID, bool)
 }
 
 // Timing holds the participant's timers in ticks of the replica.
@@ -80,6 +82,7 @@ type Participant struct {
 	asks     []Ask
 	growing  map[askKind]int // position in asks of the inquiry that still grows
 	finishes []ledger.Finish
+	votes    []ledger.FinishVotes
 	kept     []ledger.ShardFact // of finishes, where the next ones go
 	settled  []Settled
 	suspects []Suspect
@@ -152,11 +155,11 @@ func (p *Participant) Voted(id ledger.TransferID) {
 	if !ok || o.State != ledger.Prepared {
 		return
 	}
-	p.VotedOn(&o.Record, &o.Digest)
+	p.VotedOn(&o.Record, &o.Digest, o.VotePos)
 }
 
-// VotedOn tells that a transfer, which is in P, has entered it.
-func (p *Participant) VotedOn(r *ledger.Record, digest *ledger.Digest) {
+// VotedOn tells that a transfer, which is in P, has entered it, and where in history its vote stands.
+func (p *Participant) VotedOn(r *ledger.Record, digest *ledger.Digest, position uint64) {
 	if p.pending.get(r.ID) != nil {
 		return
 	}
@@ -166,7 +169,7 @@ func (p *Participant) VotedOn(r *ledger.Record, digest *ledger.Digest) {
 	}
 	t := p.pending.add(r.ID)
 	t.inquiry = Inquiry{ID: r.ID, Digest: *digest, Participants: parts}
-	t.since = p.now
+	t.since, t.position = p.now, position
 	p.due = append(p.due, due{id: r.ID, tick: p.now + p.timing.InquireTicks})
 }
 
@@ -213,7 +216,6 @@ func (p *Participant) Facts(blocks []Block) {
 			p.Ignored += uint64(len(b.Votes))
 			continue
 		}
-		p.finishes = slices.Grow(p.finishes, len(b.Votes))
 		for j := range b.Votes {
 			p.fact(b.Shard, &b.Votes[j], own)
 		}
@@ -369,10 +371,39 @@ func (p *Participant) propose(t *pending, commit bool) {
 		}
 		t.settlers = nil
 	}
+	if commit {
+		p.commitVote(t)
+		return
+	}
 	p.finishes = append(p.finishes, ledger.Finish{
 		ID: t.inquiry.ID, Digest: t.inquiry.Digest, Commit: commit, Reason: t.reason,
 		Facts: p.keepFacts(t.facts),
 	})
+}
+
+// commitVote adds a transfer to the votes that are finished together, where it fits.
+func (p *Participant) commitVote(t *pending) {
+	if last := len(p.votes) - 1; last >= 0 && slices.Equal(p.votes[last].Facts, t.facts) {
+		v := &p.votes[last]
+		next := v.First + uint64(v.Count)
+		if planted.On(planted.GapFinished) && t.position > next && t.position < v.First+ledger.MaxVotes {
+			v.Count, next = uint32(t.position-v.First), t.position
+		}
+		if t.position == next && v.Count < ledger.MaxVotes {
+			v.Count++
+			return
+		}
+	}
+	p.votes = append(p.votes, ledger.FinishVotes{First: t.position, Count: 1, Facts: p.keepFacts(t.facts)})
+}
+
+// WithdrawnVotes is Withdrawn for votes that were to be finished together.
+func (p *Participant) WithdrawnVotes(v *ledger.FinishVotes) {
+	for i := range uint64(v.Count) {
+		if id, ok := p.state.VoteAt(v.First + i); ok {
+			p.Withdrawn(id)
+		}
+	}
 }
 
 // Withdrawn tells that a proposed FINISH was not taken by raft: it is proposed again at the next tick.
@@ -469,10 +500,11 @@ func (p *Participant) ask(t *pending, poison bool) {
 
 // Effects are what the participant wants done; taking them empties it.
 type Effects struct {
-	Asks     []Ask           // to send to other shards
-	Finishes []ledger.Finish // to propose
-	Settled  []Settled       // tokens of Settle that are over
-	Suspects []Suspect       // to check against a linearizable state
+	Asks     []Ask                // to send to other shards
+	Finishes []ledger.Finish      // to propose: aborts
+	Votes    []ledger.FinishVotes // to propose: commits
+	Settled  []Settled            // tokens of Settle that are over
+	Suspects []Suspect            // to check against a linearizable state
 }
 
 // Take returns the effects since the last call.
@@ -488,15 +520,15 @@ func (p *Participant) Take() Effects {
 		}
 		p.asked[a.Seq] = &asked{shard: a.Shard, ids: ids, tick: p.now}
 	}
-	e := Effects{Asks: p.asks, Finishes: p.finishes, Settled: p.settled, Suspects: p.suspects}
-	p.asks, p.finishes, p.settled, p.suspects = nil, nil, nil, nil
+	e := Effects{Asks: p.asks, Finishes: p.finishes, Votes: p.votes, Settled: p.settled, Suspects: p.suspects}
+	p.asks, p.finishes, p.votes, p.settled, p.suspects = nil, nil, nil, nil, nil
 	clear(p.growing)
 	return e
 }
 
 // HasEffects reports whether Take would return anything.
 func (p *Participant) HasEffects() bool {
-	if len(p.asks)+len(p.finishes)+len(p.settled)+len(p.suspects) > 0 {
+	if len(p.asks)+len(p.finishes)+len(p.votes)+len(p.settled)+len(p.suspects) > 0 {
 		return true
 	}
 	for _, id := range p.settling {

@@ -3,6 +3,7 @@ package txn
 import (
 	"encoding/binary"
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
@@ -21,8 +22,17 @@ func (n preparedLedger) Prepared() []ledger.TransferID {
 	return ids
 }
 
+// Lookup has the vote of the n-th id in row n.
 func (preparedLedger) Lookup(id ledger.TransferID) (ledger.Outcome, bool) {
-	return ledger.Outcome{State: ledger.Prepared, HasRecord: true, Record: ledger.Record{ID: id}, Digest: ledger.Digest{1}}, true
+	return ledger.Outcome{
+		State: ledger.Prepared, HasRecord: true, Record: ledger.Record{ID: id}, Digest: ledger.Digest{1},
+		VotePos: binary.BigEndian.Uint64(id[:]),
+	}, true
+}
+
+func (n preparedLedger) VoteAt(position uint64) (id ledger.TransferID, ok bool) {
+	binary.BigEndian.PutUint64(id[:], position)
+	return id, position > 0 && position <= uint64(n)
 }
 
 func (preparedLedger) Participants(*ledger.Record) ([]shard.ID, bool) { return []shard.ID{1, 2}, true }
@@ -77,16 +87,58 @@ func TestAsksAreSpread(t *testing.T) {
 
 // TestWithdrawnFinishIsProposedAgain checks that a FINISH that raft did not take comes with the next tick.
 func TestWithdrawnFinishIsProposedAgain(t *testing.T) {
-	p := leaderOf(1)
-	id := preparedLedger(1).Prepared()[0]
-	p.Facts([]Block{ring().Sign(2, []Vote{{ID: id, Digest: ledger.Digest{1}, Fact: ledger.FactYes}})})
-	if n := len(p.Take().Finishes); n != 1 {
-		t.Fatalf("%d FINISHes, want 1", n)
+	p := leaderOf(3)
+	p.Facts([]Block{votesOf(2, ledger.FactAborted, 0, 1), votesOf(2, ledger.FactYes, 0, 2, 3)})
+	wantFinishes := func() {
+		t.Helper()
+		e := p.Take()
+		if len(e.Finishes) != 1 || len(e.Votes) != 1 || e.Votes[0].First != 2 || e.Votes[0].Count != 2 {
+			t.Fatalf("aborts %+v, commits %+v", e.Finishes, e.Votes)
+		}
 	}
-	p.Withdrawn(id)
+	wantFinishes()
 	p.Tick()
-	if n := len(p.Take().Finishes); n != 1 {
-		t.Errorf("%d FINISHes after one was not taken, want 1", n)
+	if p.HasEffects() {
+		t.Fatal("what is on its way is proposed again")
+	}
+	p.Withdrawn(preparedLedger(3).Prepared()[0])
+	p.WithdrawnVotes(&ledger.FinishVotes{First: 2, Count: 2})
+	p.Tick()
+	wantFinishes()
+}
+
+// votesOf is a block in which a shard says the same of the transfers of some rows.
+func votesOf(from shard.ID, fact ledger.Fact, epoch uint32, rows ...uint64) Block {
+	var votes []Vote
+	for _, n := range rows {
+		id, _ := preparedLedger(n).VoteAt(n)
+		votes = append(votes, Vote{ID: id, Digest: ledger.Digest{1}, Fact: fact, Epoch: epoch})
+	}
+	return ring().Sign(from, votes)
+}
+
+// TestCommitsOfVotesTogether checks which commits are proposed together: votes that follow each other, with the same facts.
+func TestCommitsOfVotesTogether(t *testing.T) {
+	p := leaderOf(3 * ledger.MaxVotes)
+	p.Facts([]Block{votesOf(2, ledger.FactYes, 0, 1, 2, 3, 5, 4), votesOf(2, ledger.FactYes, 7, 6, 7), votesOf(2, ledger.FactCommitted, 7, 8)})
+	yes := func(epoch uint32) []ledger.ShardFact {
+		return []ledger.ShardFact{{Shard: 2, Fact: ledger.FactYes, Epoch: epoch}}
+	}
+	want := []ledger.FinishVotes{
+		{First: 1, Count: 3, Facts: yes(0)}, {First: 5, Count: 1, Facts: yes(0)}, {First: 4, Count: 1, Facts: yes(0)},
+		{First: 6, Count: 2, Facts: yes(7)}, {First: 8, Count: 1, Facts: []ledger.ShardFact{{Shard: 2, Fact: ledger.FactCommitted, Epoch: 7}}},
+	}
+	if e := p.Take(); !reflect.DeepEqual(e.Votes, want) || len(e.Finishes) > 0 {
+		t.Fatalf("proposes %+v and %+v, want %+v", e.Votes, e.Finishes, want)
+	}
+	var rows []uint64
+	for n := range uint64(2*ledger.MaxVotes + 1) {
+		rows = append(rows, n+9)
+	}
+	p.Facts([]Block{votesOf(2, ledger.FactYes, 0, rows...)})
+	e := p.Take()
+	if len(e.Votes) != 3 || e.Votes[0].Count != ledger.MaxVotes || e.Votes[1].First != 9+ledger.MaxVotes || e.Votes[2].Count != 1 {
+		t.Errorf("of %d votes it makes %+v", len(rows), e.Votes)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 // pending is one prepared transfer.
 type pending struct {
 	inquiry  Inquiry
+	position uint64 // of its vote's row
 	since    uint64 // tick at which this leader learnt of it
 	askedAt  uint64 // tick of the last inquiry; 0: never
 	facts    []ledger.ShardFact

@@ -236,8 +236,12 @@ func (b *Bank) finish(s shard.ID, blocks []txn.Block) {
 		Shard: s, Term: 1, Keys: b.Keys, State: b.states[s], Timing: txn.DefaultTiming,
 	})
 	p.Facts(blocks)
-	if f := p.Take().Finishes; len(f) > 0 {
-		b.apply(s, ledger.Command{Kind: ledger.CmdFinish, Finishes: f})
+	e := p.Take()
+	if len(e.Finishes) > 0 {
+		b.apply(s, ledger.Command{Kind: ledger.CmdFinish, Finishes: e.Finishes})
+	}
+	if len(e.Votes) > 0 {
+		b.apply(s, ledger.Command{Kind: ledger.CmdFinishVotes, Votes: e.Votes})
 	}
 }
 
