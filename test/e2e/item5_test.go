@@ -68,8 +68,12 @@ func TestItem5PausedLeader(t *testing.T) {
 	b.mustConserve()
 }
 
+// ringFirst and ringSize are the accounts of transfersMeanwhile: in a ring of transfers every account gets
+// back what it gave, so that none runs dry however many transfers there is time for.
+const ringFirst, ringSize = 100, 800
+
 // transfersMeanwhile makes transfers until the pause is over; the first four move one unit each from
-// account 1, two of them to another shard.
+// account 1, two of them to another shard, the rest go round a ring.
 func (b *bank) transfersMeanwhile(start time.Time, paused int) []client.Result {
 	b.t.Helper()
 	first := b.mustCommitWithin(units(1, 2, 1), leadBound)
@@ -79,7 +83,7 @@ func (b *bank) transfersMeanwhile(start time.Time, paused int) []client.Result {
 		b.t.Errorf("server %d still leads", n)
 	}
 	for i := 0; time.Since(start) < pauseFor; i++ {
-		results = append(results, b.mustCommit(units(client.Account(100+i%800), client.Account(101+i%800), 1)))
+		results = append(results, b.mustCommit(units(client.Account(ringFirst+i%ringSize), client.Account(ringFirst+(i+1)%ringSize), 1)))
 	}
 	return results
 }
