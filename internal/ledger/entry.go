@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"raftbank/internal/invariant"
 	"raftbank/internal/shard"
@@ -41,7 +42,10 @@ var ErrBadEntry = errors.New("not a ledger entry")
 //
 // Layout, little endian: version 1, proposer 8, seq 8, time 8, number of commands 4; then each
 // command: kind 1, settled 1, number of items 4, items.
-func EncodeEntry(e *Entry) []byte {
+func EncodeEntry(e *Entry) []byte { return AppendEntry(nil, e) }
+
+// AppendEntry appends to b what EncodeEntry returns.
+func AppendEntry(b []byte, e *Entry) []byte {
 	size := entryHeaderSize
 	for i := range e.Commands {
 		c := &e.Commands[i]
@@ -50,8 +54,7 @@ func EncodeEntry(e *Entry) []byte {
 			size += c.Items() * (RecordSize + digestSize)
 		}
 	}
-	b := make([]byte, 0, size)
-	b = append(b, entryVersion)
+	b = append(slices.Grow(b, size), entryVersion)
 	b = binary.LittleEndian.AppendUint64(b, e.Proposer)
 	b = binary.LittleEndian.AppendUint64(b, e.Seq)
 	b = binary.LittleEndian.AppendUint64(b, uint64(e.TimeNs))
@@ -164,27 +167,45 @@ func flag(set bool) byte {
 // DecodeEntry reads what EncodeEntry wrote, and only that: it accepts no second encoding of an
 // entry. Any input is safe; what it allocates is bounded by the input's length. Errors wrap ErrBadEntry.
 func DecodeEntry(b []byte) (*Entry, error) {
-	r := reader{b: b}
-	if v := r.u8(); r.err == nil && v != entryVersion {
-		return nil, fmt.Errorf("%w: version %d, this program reads version %d", ErrBadEntry, v, entryVersion)
-	}
-	e := &Entry{Proposer: r.u64(), Seq: r.u64(), TimeNs: int64(r.u64())}
-	n := r.count(commandHeaderSize)
-	if n > 0 {
-		e.Commands = make([]Command, n)
-	}
-	for i := range e.Commands {
-		e.Commands[i].decode(&r)
-	}
-	if err := r.end(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadEntry, err)
+	e := &Entry{}
+	if err := e.Decode(b); err != nil {
+		return nil, err
 	}
 	return e, nil
 }
 
+// Decode is DecodeEntry into an entry whose memory is used again: what it held before is gone, and so it is after an error.
+func (e *Entry) Decode(b []byte) error {
+	r := reader{b: b}
+	if v := r.u8(); r.err == nil && v != entryVersion {
+		return fmt.Errorf("%w: version %d, this program reads version %d", ErrBadEntry, v, entryVersion)
+	}
+	e.Proposer, e.Seq, e.TimeNs = r.u64(), r.u64(), int64(r.u64())
+	e.Commands = room(e.Commands, r.count(commandHeaderSize))
+	for i := range e.Commands {
+		e.Commands[i].decode(&r)
+	}
+	if err := r.end(); err != nil {
+		return fmt.Errorf("%w: %w", ErrBadEntry, err)
+	}
+	return nil
+}
+
+// room returns s with n elements, whatever they hold.
+func room[T any](s []T, n int) []T {
+	if n > cap(s) {
+		return make([]T, n)
+	}
+	return s[:n]
+}
+
+// decode reads a command into one whose memory is used again. Only the fields of its kind hold anything afterwards.
 func (c *Command) decode(r *reader) {
-	c.Kind = CommandKind(r.u8())
-	c.Settled = r.flag()
+	*c = Command{
+		Kind: CommandKind(r.u8()), Settled: r.flag(),
+		Records: c.Records[:0], Digests: c.Digests[:0], Finishes: c.Finishes[:0], Votes: c.Votes[:0],
+		Poisons: c.Poisons[:0], Cancels: c.Cancels[:0], Numbers: c.Numbers[:0],
+	}
 	switch c.Kind {
 	case CmdGenesis:
 		if r.count(genesisSize) != 1 {
@@ -193,30 +214,30 @@ func (c *Command) decode(r *reader) {
 		}
 		c.Genesis = decodeGenesis(r)
 	case CmdTransfer:
-		c.Records = make([]Record, r.count(RecordSize))
+		c.Records = room(c.Records, r.count(RecordSize))
 		for i := range c.Records {
 			c.Records[i].decode(r.take(RecordSize))
 		}
 	case CmdPrepare:
 		n := r.count(RecordSize + digestSize)
-		c.Records, c.Digests = make([]Record, n), make([]Digest, n)
+		c.Records, c.Digests = room(c.Records, n), room(c.Digests, n)
 		for i := range c.Records {
 			c.Records[i].decode(r.take(RecordSize))
 			copy(c.Digests[i][:], r.take(digestSize))
 		}
 	case CmdFinish:
-		c.Finishes = make([]Finish, r.count(finishSize))
+		c.Finishes = room(c.Finishes, r.count(finishSize))
 		facts := make([]ShardFact, 0, min(len(c.Finishes), len(r.b)/factSize)) // mostly one each
 		for i := range c.Finishes {
 			facts = c.Finishes[i].decode(r, facts)
 		}
 	case CmdFinishVotes:
-		c.Votes = make([]FinishVotes, r.count(finishVotesSize))
+		c.Votes = room(c.Votes, r.count(finishVotesSize))
 		for i := range c.Votes {
 			c.Votes[i].decode(r)
 		}
 	case CmdPoison:
-		c.Poisons = make([]Poison, r.count(poisonSize))
+		c.Poisons = room(c.Poisons, r.count(poisonSize))
 		for i := range c.Poisons {
 			p := &c.Poisons[i]
 			copy(p.ID[:], r.take(16))
@@ -224,12 +245,12 @@ func (c *Command) decode(r *reader) {
 			p.Reason = Reason(r.u8())
 		}
 	case CmdCancel:
-		c.Cancels = make([]TransferID, r.count(cancelSize))
+		c.Cancels = room(c.Cancels, r.count(cancelSize))
 		for i := range c.Cancels {
 			copy(c.Cancels[i][:], r.take(16))
 		}
 	case CmdBarrier, CmdVoid, CmdRelease, CmdAllocate:
-		c.Numbers = make([]uint32, r.count(numberSize))
+		c.Numbers = room(c.Numbers, r.count(numberSize))
 		for i := range c.Numbers {
 			c.Numbers[i] = r.u32()
 			if c.Kind == CmdAllocate && c.Numbers[i] != 0 {

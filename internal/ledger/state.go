@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"slices"
+
 	"raftbank/internal/invariant"
 	"raftbank/internal/planted"
 	"raftbank/internal/shard"
@@ -31,6 +33,8 @@ type State struct {
 	item uint32
 	// finished are the transfers that FinishVotes of the last entry took out of P.
 	finished []TransferID
+	// results are those of the last entry.
+	results []Result
 	// row is where known reads to, and where rows are built: State allocates none per transfer.
 	row Row
 }
@@ -50,11 +54,11 @@ func NewOn(id shard.ID, h History, x Index) *State {
 // and items. Indexes come without gaps, Skip included. It never fails: what a client can cause is
 // answered by a Result.
 func (s *State) Apply(index, term uint64, e *Entry) []Result {
-	return s.ApplyEncoded(index, term, e, EncodeEntry(e))
+	return slices.Clone(s.ApplyEncoded(index, term, e, EncodeEntry(e)))
 }
 
 // ApplyEncoded is Apply for a caller that has the entry's bytes at hand, as a replica has: data
-// must be what EncodeEntry returns for e. The bytes are not kept.
+// must be what EncodeEntry returns for e. Neither is kept. The results are good until the next entry is applied.
 func (s *State) ApplyEncoded(index, term uint64, e *Entry, data []byte) []Result {
 	s.begin(index, term)
 	s.timeNs = max(s.timeNs, e.TimeNs)
@@ -62,11 +66,12 @@ func (s *State) ApplyEncoded(index, term uint64, e *Entry, data []byte) []Result
 	for i := range e.Commands {
 		items += e.Commands[i].Items()
 	}
-	results := make([]Result, 0, items)
+	results := slices.Grow(s.results[:0], items)
 	s.item, s.finished = 0, s.finished[:0]
 	for i := range e.Commands {
 		results = s.applyCommand(&e.Commands[i], results)
 	}
+	s.results = results
 	invariant.Check(len(results) == items, "one result per item")
 	s.end(data, results)
 	return results
@@ -101,13 +106,13 @@ func (s *State) applyCommand(c *Command, results []Result) []Result {
 		results = s.answer(results, s.applyGenesis(c.Genesis))
 	case CmdTransfer:
 		for i := range c.Records {
-			s.warm(c.Records, i)
+			s.Warm(c.Records, i)
 			results = s.answer(results, s.applyTransfer(&c.Records[i], c.Settled))
 		}
 	case CmdPrepare:
 		invariant.Check(len(c.Digests) == len(c.Records), "prepare: digests are parallel to records")
 		for i := range c.Records {
-			s.warm(c.Records, i)
+			s.Warm(c.Records, i)
 			results = s.answer(results, s.applyPrepare(&c.Records[i], &c.Digests[i], c.Settled))
 		}
 	case CmdFinish:
@@ -140,8 +145,9 @@ func (s *State) applyCommand(c *Command, results []Result) []Result {
 // warmAhead is how many records are fetched ahead at a time: what they need must still be near when they are applied.
 const warmAhead = 64
 
-// warm fetches ahead what applying the records from i on will need, if it is their turn.
-func (s *State) warm(records []Record, i int) {
+// Warm fetches ahead what looking up or applying the records from i on will need, if it is their turn: it is called with
+// each i, from 0 on. It changes nothing.
+func (s *State) Warm(records []Record, i int) {
 	if i%warmAhead != 0 {
 		return
 	}
@@ -157,7 +163,7 @@ func (s *State) warm(records []Record, i int) {
 	}
 }
 
-// warmFinishes is warm for transfers that mostly are in P.
+// warmFinishes is Warm for transfers that mostly are in P.
 func (s *State) warmFinishes(finishes []Finish, i int) {
 	if i%warmAhead != 0 {
 		return
@@ -174,7 +180,7 @@ func (s *State) warmFinishes(finishes []Finish, i int) {
 	}
 }
 
-// warmVotes is warm for the votes from a place on.
+// warmVotes is Warm for the votes from a place on.
 func (s *State) warmVotes(x int) {
 	next := s.prepared.votes[x:min(x+warmAhead, len(s.prepared.votes))]
 	for _, v := range next {

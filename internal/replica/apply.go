@@ -40,8 +40,8 @@ func (r *Replica) apply(e *raftpb.Entry) {
 		r.state.Skip(index, term)
 		return
 	}
-	entry, err := ledger.DecodeEntry(e.GetData())
-	if err != nil {
+	entry := &r.scratch.entry
+	if err := entry.Decode(e.GetData()); err != nil {
 		r.fatal(fmt.Errorf("server %s: entry %d of %s cannot be read: %w. Nothing after it was applied; "+
 			"is this program older than the log?", r.options.Server, index, r.options.Shard, err))
 		return

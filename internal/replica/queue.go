@@ -181,9 +181,11 @@ func (r *Replica) propose() {
 	for _, p := range open {
 		r.queue.seq++
 		s := slot{term: r.lead.term, seq: r.queue.seq}
-		data := ledger.EncodeEntry(&ledger.Entry{
+		// raft copies what is proposed.
+		data := ledger.AppendEntry(r.scratch.encoded[:0], &ledger.Entry{
 			Proposer: r.id, Seq: s.seq, TimeNs: r.timeNs, Commands: p.commands,
 		})
+		r.scratch.encoded = data
 		if err := r.rn.Propose(data); err != nil {
 			r.notTaken(p, err)
 			continue

@@ -149,6 +149,7 @@ type Replica struct {
 	timeNs  int64  // last stamp, never decreasing
 	ready   *raft.Ready
 	durable uint64 // last index on this replica's disk
+	scratch scratch
 	// startCommit is the commit index of the HardState at start: until it is applied the replica
 	// is replaying and serves nothing.
 	startCommit uint64
@@ -175,6 +176,12 @@ type Replica struct {
 	counters counters
 	alarm    string // why this replica has stopped serving, if it has; never cleared
 	out      Output // sends and events gathered for the next Output
+}
+
+// scratch is memory that every entry uses again: entries are large, and memory that was never used is dear.
+type scratch struct {
+	entry   ledger.Entry // the last one applied
+	encoded []byte       // the last one proposed
 }
 
 // leadership is what a replica holds only while it leads.

@@ -243,9 +243,7 @@ func (r *Replica) prepares(c call, m *wire.PrepareRequest) {
 		}
 	}
 	r.counters.prepares += uint64(len(m.Records))
-	cmd := ledger.Command{
-		Records: make([]ledger.Record, 0, len(m.Records)), Digests: make([]ledger.Digest, 0, len(m.Records)),
-	}
+	fresh := 0 // of the request's records, those that go into the log; they move to its front
 	var ws []waiter
 	for i := range m.Records {
 		rec := &m.Records[i]
@@ -254,6 +252,7 @@ func (r *Replica) prepares(c call, m *wire.PrepareRequest) {
 				"from", rec.Debit.String(), "to", rec.Credit.String(), "amount", rec.Amount.String())
 		}
 		w := one(c, uint32(i))
+		r.state.Warm(m.Records, i)
 		if o, known := r.state.Lookup(rec.ID); known && !plantedOpen(&o) {
 			r.answerVote(w, rec.ID, m.Digests[i], recorded(&o, rec, m.Digests[i]), r.participants(rec))
 			continue
@@ -265,18 +264,21 @@ func (r *Replica) prepares(c call, m *wire.PrepareRequest) {
 			r.deferItem(&deferral{kind: ledger.CmdPrepare, record: *rec, digest: m.Digests[i], waiter: w})
 			continue
 		}
-		cmd.Records = append(cmd.Records, *rec)
-		cmd.Digests = append(cmd.Digests, m.Digests[i])
+		if fresh < i {
+			m.Records[fresh], m.Digests[fresh] = *rec, m.Digests[i]
+		}
+		fresh++
 		if n := len(ws); n > 0 && ws[n-1].item+ws[n-1].count == w.item {
 			ws[n-1].count++
 		} else {
 			ws = append(ws, w)
 		}
 	}
-	if len(ws) > 0 {
-		cmd.Kind = ledger.CmdPrepare
-		cmd.Settled = planted.On(planted.PrecheckOnly)
-		r.enqueue(cmd, ws, (ledger.RecordSize+32)*len(ws))
+	if fresh > 0 {
+		r.enqueue(ledger.Command{
+			Kind: ledger.CmdPrepare, Records: m.Records[:fresh:fresh], Digests: m.Digests[:fresh:fresh],
+			Settled: planted.On(planted.PrecheckOnly),
+		}, ws, (ledger.RecordSize+32)*fresh)
 	}
 }
 

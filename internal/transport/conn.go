@@ -48,7 +48,9 @@ type Conn struct {
 	nc      net.Conn
 	r       *bufio.Reader
 	bound   int                  // of queued bytes
-	kept    int                  // size up to which buffers are used again
+	kept    int                  // size up to which the connection keeps its buffers
+	large   *largeBuffers        // for the others
+	body    []byte               // up to kept bytes: what small frames are read into
 	direct  *direct              // nil: only the writer writes
 	budget  *budget              // shared with other connections; nil for none
 	delay   func() time.Duration // fault hook: how long every write waits; nil for none
@@ -72,7 +74,7 @@ type Conn struct {
 // sets what else it needs and starts the writer.
 func newConn(nc net.Conn, r *bufio.Reader, bound int) *Conn {
 	return &Conn{
-		nc: nc, r: r, bound: bound, kept: keptBufferBytes, direct: newDirect(nc),
+		nc: nc, r: r, bound: bound, kept: keptBufferBytes, large: &largeBuffers{}, direct: newDirect(nc),
 		wake: make(chan struct{}, 1), quit: make(chan struct{}), written: make(chan struct{}),
 	}
 }
@@ -157,6 +159,11 @@ func (c *Conn) queue(ms ...wire.Message) error {
 	before, waiting := len(c.queued), len(c.queued)+len(c.rest)
 	for _, m := range ms {
 		start := len(c.queued)
+		if size := wire.SizeHint(m); start == 0 && size > max(cap(c.queued), c.kept) {
+			if b := c.large.take(size); b != nil {
+				c.queued = b[:0]
+			}
+		}
 		c.queued = wire.Append(c.queued, m)
 		var err error
 		if size := len(c.queued) - start; size > wire.MaxFrameBytes {
@@ -218,6 +225,8 @@ func (c *Conn) wrote(out []byte) (more bool) {
 	c.writing = false
 	if cap(out) <= c.kept {
 		c.spare = out[:0]
+	} else {
+		c.large.give(out)
 	}
 	return len(c.queued) > 0 || c.closing
 }
@@ -297,7 +306,7 @@ func (c *Conn) fail(err error) {
 
 // Receive returns the next message. The connection is of no use after an error.
 // Errors: io.EOF when the other side closed it, those of wire.ReadFrame and of the network.
-func (c *Conn) Receive() (wire.Message, error) { return wire.ReadFrame(c.r) }
+func (c *Conn) Receive() (wire.Message, error) { return wire.ReadFrameIn((*receiveMemory)(c), c.r) }
 
 // Close sends what is queued (bounded by 1 s), closes the connection, and returns when its writer
 // has ended. It may be called more than once.

@@ -91,6 +91,7 @@ type Server struct {
 	links    map[shard.ServerID]*link // fixed after Listen
 	faults   atomic.Pointer[Faults]
 	budget   budget        // of all client connections
+	large    largeBuffers  // of all client connections
 	dropped  atomic.Uint64 // client connections ended for what they held
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
@@ -361,7 +362,7 @@ func (s *Server) readPeer(r *bufio.Reader, from shard.ServerID) error {
 // serveClient reads a client's requests.
 func (s *Server) serveClient(ctx context.Context, in *meter, r *bufio.Reader) {
 	c := newConn(in.nc, r, s.o.ClientQueueBytes)
-	c.budget, in.c = &s.budget, c
+	c.budget, c.large, in.c = &s.budget, &s.large, c
 	go c.write()
 	s.mu.Lock()
 	s.lastConn++

@@ -68,7 +68,7 @@ type Participant struct {
 	pending pendingSet
 	// due holds every pending id once, by the tick of its next inquiry: a queue, since the wait is always the
 	// same. Finished ones are dropped when their turn comes.
-	due []due
+	due dueQueue
 	// again holds ids to be looked at with the next tick: a FINISH was not taken, or the asked server did not lead.
 	again []ledger.TransferID
 	// settling holds the ids that a settlement waits for, in order of arrival.
@@ -170,7 +170,7 @@ func (p *Participant) VotedOn(r *ledger.Record, digest *ledger.Digest, position 
 	t := p.pending.add(r.ID)
 	t.inquiry = Inquiry{ID: r.ID, Digest: *digest, Participants: parts}
 	t.since, t.position = p.now, position
-	p.due = append(p.due, due{id: r.ID, tick: p.now + p.timing.InquireTicks})
+	p.due.push(due{id: r.ID, tick: p.now + p.timing.InquireTicks})
 }
 
 // Finished tells that id has left P.
@@ -437,8 +437,10 @@ func (p *Participant) Tick() {
 			budget--
 		}
 	}
-	for ; len(p.due) > 0 && p.due[0].tick <= p.now && budget > 0; p.due = p.due[1:] {
-		t := p.pending.get(p.due[0].id)
+	for d := p.due.first(); d != nil && d.tick <= p.now && budget > 0; d = p.due.first() {
+		id := d.id
+		p.due.pop()
+		t := p.pending.get(id)
 		if t == nil {
 			continue
 		}
@@ -447,7 +449,7 @@ func (p *Participant) Tick() {
 			p.askInTime(t)
 			budget--
 		}
-		p.due = append(p.due, due{id: t.inquiry.ID, tick: p.now + p.timing.InquireTicks})
+		p.due.push(due{id: id, tick: p.now + p.timing.InquireTicks})
 	}
 }
 

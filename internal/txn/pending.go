@@ -80,3 +80,27 @@ func (p *Participant) keepFacts(facts []ledger.ShardFact) []ledger.ShardFact {
 	p.kept = append(p.kept, facts...)
 	return p.kept[from:len(p.kept):len(p.kept)]
 }
+
+// dueQueue is a queue that stays where it is in memory.
+type dueQueue struct {
+	list []due
+	head int // those before it are gone
+}
+
+func (q *dueQueue) push(d due) {
+	if q.head > len(q.list)/2 && len(q.list) == cap(q.list) {
+		q.list = q.list[:copy(q.list, q.list[q.head:])]
+		q.head = 0
+	}
+	q.list = append(q.list, d)
+}
+
+// first returns the one whose turn is next; nil: there is none.
+func (q *dueQueue) first() *due {
+	if q.head == len(q.list) {
+		return nil
+	}
+	return &q.list[q.head]
+}
+
+func (q *dueQueue) pop() { q.head++ }

@@ -60,8 +60,8 @@ func TestRoundTrip(t *testing.T) {
 			}
 			frame := Append([]byte("before"), want)[len("before"):]
 			r := bufio.NewReader(bytes.NewReader(append(frame, frame...)))
-			for range 2 {
-				got, err := ReadFrame(r)
+			for _, mem := range []Memory{nil, spoiler{}} {
+				got, err := readFrame(r, MaxFrameBytes, 7, mem) // 7: the buffer must grow
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -75,6 +75,43 @@ func TestRoundTrip(t *testing.T) {
 		}))
 	}
 }
+
+// spoiler is a memory that makes use of what it gets back at once.
+type spoiler struct{}
+
+func (spoiler) Take(size int) []byte { return bytes.Repeat([]byte{0xa5}, size) }
+
+func (spoiler) Give(b []byte) {
+	for i := range b {
+		b[i] ^= 0xff
+	}
+}
+
+// TestMemoryComesBack reads a message that holds none of its frame, and one that does.
+func TestMemoryComesBack(t *testing.T) {
+	for _, c := range []struct {
+		m    Message
+		back bool
+	}{
+		{&TransferRequest{Records: make([]ledger.Record, 3)}, true},
+		{&Reply{Text: "busy"}, true},
+		{&Reply{Body: []byte("{}")}, false},
+		{&Raft{Messages: [][]byte{{1}}}, false},
+	} {
+		mem := &lender{}
+		if _, err := ReadFrameIn(mem, bufio.NewReader(bytes.NewReader(Append(nil, c.m)))); err != nil {
+			t.Fatal(err)
+		}
+		if mem.back != c.back {
+			t.Errorf("%s: the frame came back: %t, want %t", c.m.Type(), mem.back, c.back)
+		}
+	}
+}
+
+type lender struct{ back bool }
+
+func (*lender) Take(size int) []byte { return make([]byte, size) }
+func (l *lender) Give([]byte)        { l.back = true }
 
 // draw returns a message as an encoder may be given it.
 func draw[T any](t *rapid.T) Message {

@@ -79,8 +79,9 @@ func appendBlocks(b []byte, blocks []txn.Block) []byte {
 // reader takes fields off the front of a payload. After the first error every field reads as zero
 // and every list as empty, so that callers check once, at the end.
 type reader struct {
-	rest []byte
-	err  error
+	rest   []byte
+	err    error
+	shared bool // bytes returned what shares memory with the payload
 }
 
 // take returns the next n bytes, or nil after an error.
@@ -151,10 +152,11 @@ func (r *reader) bytes(bound int) []byte {
 	if n == 0 {
 		return nil
 	}
+	r.shared = true
 	return r.take(n)
 }
 
-func (r *reader) text() string { return string(r.bytes(maxTextBytes)) }
+func (r *reader) text() string { return string(r.take(r.count(1, maxTextBytes))) }
 
 func (r *reader) records(n int) []ledger.Record {
 	if n == 0 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 
 	"raftbank/internal/planted"
 )
@@ -47,6 +48,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // not Append's to refuse: who queues frames checks the length (see package transport).
 func Append(b []byte, m Message) []byte {
 	start := len(b)
+	if m, ok := m.(sizer); ok {
+		b = slices.Grow(b, HeaderBytes+m.size())
+	}
 	b = append(b, make([]byte, prefixBytes)...)
 	b = append(b, Version, byte(m.Type()))
 	b = m.AppendTo(b)
@@ -56,23 +60,50 @@ func Append(b []byte, m Message) []byte {
 	return b
 }
 
+// sizer is a message that can be large and knows about how many bytes AppendTo adds.
+type sizer interface{ size() int }
+
+// SizeHint returns about how many bytes the frame of a message has, or less.
+func SizeHint(m Message) int {
+	if m, ok := m.(sizer); ok {
+		return HeaderBytes + m.size()
+	}
+	return HeaderBytes
+}
+
+// Memory lends what frames are read into, so that large ones are not allocated each time. It need not be safe for
+// concurrent use.
+type Memory interface {
+	// Take returns size bytes, whatever they hold, or nil if it has none to lend.
+	Take(size int) []byte
+	// Give takes bytes back, from Take or elsewhere. Nobody else uses them any more.
+	Give(b []byte)
+}
+
 // ReadFrame reads the next message, which owns its memory.
 // Errors: io.EOF at the end between two frames, ErrTruncated within one, the other errors of this
 // package, and those of r.
-func ReadFrame(r *bufio.Reader) (Message, error) { return readFrame(r, MaxFrameBytes, firstReadBytes) }
+func ReadFrame(r *bufio.Reader) (Message, error) {
+	return readFrame(r, MaxFrameBytes, firstReadBytes, nil)
+}
+
+// ReadFrameIn is ReadFrame by way of a memory that has the frame back when the message holds none of it.
+func ReadFrameIn(mem Memory, r *bufio.Reader) (Message, error) {
+	return readFrame(r, MaxFrameBytes, firstReadBytes, mem)
+}
 
 // ReadFrameMax is ReadFrame with a smaller bound, for connections that are not trusted yet.
 func ReadFrameMax(r *bufio.Reader, maxBytes int) (Message, error) {
-	return readFrame(r, maxBytes, firstReadBytes)
+	return readFrame(r, maxBytes, firstReadBytes, nil)
 }
 
 // ReadTrustedFrame is ReadFrame for connections whose other side has proven who it is: it allocates a whole frame on
 // the word of its length.
 func ReadTrustedFrame(r *bufio.Reader) (Message, error) {
-	return readFrame(r, MaxFrameBytes, MaxFrameBytes)
+	return readFrame(r, MaxFrameBytes, MaxFrameBytes, nil)
 }
 
-func readFrame(r *bufio.Reader, maxBytes, firstBytes int) (Message, error) {
+func readFrame(r *bufio.Reader, maxBytes, firstBytes int, mem Memory) (Message, error) {
 	var prefix [prefixBytes]byte
 	if _, err := io.ReadFull(r, prefix[:]); err != nil {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
@@ -87,7 +118,7 @@ func readFrame(r *bufio.Reader, maxBytes, firstBytes int) (Message, error) {
 	case size < HeaderBytes-prefixBytes:
 		return nil, fmt.Errorf("%w: frame of %d bytes", ErrTruncated, size)
 	}
-	body, err := readBody(r, int(size), firstBytes)
+	body, err := readBody(r, int(size), firstBytes, mem)
 	if err != nil {
 		return nil, err
 	}
@@ -97,12 +128,22 @@ func readFrame(r *bufio.Reader, maxBytes, firstBytes int) (Message, error) {
 	if body[0] != Version {
 		return nil, fmt.Errorf("%w: %d, this build reads %d", ErrVersion, body[0], Version)
 	}
-	return Decode(Type(body[1]), body[2:])
+	m, shares, err := decode(Type(body[1]), body[2:])
+	if mem != nil && !shares {
+		mem.Give(body)
+	}
+	return m, err
 }
 
-// readBody reads size bytes, growing its buffer from first bytes on with what has arrived.
-func readBody(r *bufio.Reader, size, first int) ([]byte, error) {
-	body := make([]byte, min(size, first))
+// readBody reads size bytes, into what mem has to lend, or growing its buffer from first bytes on with what has arrived.
+func readBody(r *bufio.Reader, size, first int, mem Memory) ([]byte, error) {
+	var body []byte
+	if mem != nil {
+		body = mem.Take(size)
+	}
+	if body == nil {
+		body = make([]byte, min(size, first))
+	}
 	read := 0
 	for {
 		n, err := io.ReadFull(r, body[read:])
@@ -127,9 +168,15 @@ func readBody(r *bufio.Reader, size, first int) ([]byte, error) {
 // multiple of the payload's size.
 // Errors: ErrUnknownType, ErrTruncated, ErrTrailing, ErrTooLarge, ErrMalformed.
 func Decode(typ Type, payload []byte) (Message, error) {
+	m, _, err := decode(typ, payload)
+	return m, err
+}
+
+// decode is Decode, and says whether the message shares memory with payload.
+func decode(typ Type, payload []byte) (_ Message, shares bool, _ error) {
 	m := empty(typ)
 	if m == nil {
-		return nil, fmt.Errorf("%w: %d", ErrUnknownType, uint8(typ))
+		return nil, false, fmt.Errorf("%w: %d", ErrUnknownType, uint8(typ))
 	}
 	r := reader{rest: payload}
 	m.decode(&r)
@@ -137,9 +184,9 @@ func Decode(typ Type, payload []byte) (Message, error) {
 		r.err = fmt.Errorf("%w: %d of them", ErrTrailing, len(r.rest))
 	}
 	if r.err != nil {
-		return nil, fmt.Errorf("%s message: %w", typ, r.err)
+		return nil, false, fmt.Errorf("%s message: %w", typ, r.err)
 	}
-	return m, nil
+	return m, r.shared, nil
 }
 
 // decoder is a message that can read what its AppendTo wrote.
