@@ -58,6 +58,9 @@ func (c *Client) askShard(ctx context.Context, s shard.ID, phase string, build f
 		return ShardAnswer{Shard: s}, err
 	}
 	out := ShardAnswer{Shard: s}
+	if len(r.Reply.Voted) > 0 {
+		out.State = ledger.Prepared
+	}
 	if len(r.Reply.Results) > 0 {
 		res := &r.Reply.Results[0]
 		out.State, out.Reason = res.State, res.Reason

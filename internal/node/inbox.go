@@ -149,7 +149,7 @@ func costBytes(m wire.Message) int {
 	case *wire.QueryRequest:
 		return messageBytes + len(m.Cursor)
 	case *wire.Reply:
-		n := messageBytes + itemBytes*(len(m.Committed)+len(m.Results)+len(m.Balances)) + len(m.Body)
+		n := messageBytes + itemBytes*(len(m.Committed)+len(m.Voted)+len(m.Results)+len(m.Balances)) + len(m.Body)
 		for i := range m.Blocks {
 			n += messageBytes + itemBytes*len(m.Blocks[i].Votes)
 		}

@@ -100,17 +100,29 @@ func (a *answers) committed(c call, item, count uint32) {
 		return
 	}
 	r := a.ok(c)
-	runs := r.Committed
-	if n := len(runs); n == 0 || runs[n-1].First+runs[n-1].Count < item {
-		r.Committed = append(runs, wire.Run{First: item, Count: count})
+	r.Committed = withRun(r.Committed, item, count)
+}
+
+// voted answers count items of a PREPARE from item on with YES; their votes come by vote.
+func (a *answers) voted(c call, item, count uint32) {
+	if count == 0 {
 		return
+	}
+	r := a.ok(c)
+	r.Voted = withRun(r.Voted, item, count)
+}
+
+// withRun adds a run to those of a reply.
+func withRun(runs []wire.Run, item, count uint32) []wire.Run {
+	if n := len(runs); n == 0 || runs[n-1].First+runs[n-1].Count < item {
+		return append(runs, wire.Run{First: item, Count: count})
 	}
 	// Nearly always a run goes on. One that was deferred may come late.
 	i := len(runs)
 	for i > 0 && runs[i-1].First > item {
 		i--
 	}
-	r.Committed = joined(slices.Insert(runs, i, wire.Run{First: item, Count: count}))
+	return joined(slices.Insert(runs, i, wire.Run{First: item, Count: count}))
 }
 
 // joined makes one run of those that touch, in ascending order.

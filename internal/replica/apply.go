@@ -163,8 +163,9 @@ func (r *Replica) deliver(c *ledger.Command, results []ledger.Result, waiters []
 		case !w.some:
 		case c.Kind == ledger.CmdTransfer:
 			r.deliverTransfers(c.Records[at:at+n], results[at:at+n], w)
+		case c.Kind == ledger.CmdPrepare:
+			r.deliverVotes(c.Records[at:at+n], c.Digests[at:at+n], results[at:at+n], w)
 		default:
-			r.answers.expect(w.call, n)
 			for i := range n {
 				r.deliverItem(c, at+i, &results[at+i], w.at(i))
 			}
@@ -198,23 +199,41 @@ func (r *Replica) deliverTransfers(records []ledger.Record, results []ledger.Res
 	r.answers.committed(w.call, w.item+uint32(from), uint32(len(results)-from))
 }
 
+// deliverVotes answers PREPAREs.
+func (r *Replica) deliverVotes(records []ledger.Record, digests []ledger.Digest, results []ledger.Result, w waiter) {
+	r.answers.expect(w.call, len(records))
+	for i := range results {
+		if results[i].Code == ledger.ResultDefer {
+			r.deferItem(&deferral{kind: ledger.CmdPrepare, record: records[i], digest: digests[i], waiter: w.at(i)})
+			continue
+		}
+		r.answerPrepare(w.at(i), &records[i], &digests[i], &results[i])
+	}
+}
+
+// answerPrepare answers a PREPARE with what this shard holds for it.
+func (r *Replica) answerPrepare(w waiter, rec *ledger.Record, d *ledger.Digest, res *ledger.Result) {
+	parts := r.participants(rec)
+	if res.Code != ledger.ResultState || res.State != ledger.Prepared {
+		r.answerVote(w, rec.ID, *d, res, parts)
+		return
+	}
+	v, _ := voteOf(rec.ID, *d, res)
+	r.answers.voted(w.call, w.item, 1)
+	r.answers.vote(w.call, parts, v)
+}
+
 // deliverItem answers who waits for item i of a command.
 func (r *Replica) deliverItem(c *ledger.Command, i int, res *ledger.Result, w waiter) {
 	switch c.Kind {
-	case ledger.CmdPrepare:
-		if res.Code == ledger.ResultDefer {
-			r.deferItem(&deferral{kind: c.Kind, record: c.Records[i], digest: c.Digests[i], waiter: w})
-			return
-		}
-		r.answerVote(w, c.Records[i].ID, c.Digests[i], res, r.participants(&c.Records[i]))
 	case ledger.CmdPoison:
 		r.answerVote(w, c.Poisons[i].ID, c.Poisons[i].Digest, res, w.parts)
 	case ledger.CmdCancel:
 		r.answers.result(w.call, w.item, res)
 	case ledger.CmdBarrier, ledger.CmdVoid, ledger.CmdRelease, ledger.CmdAllocate:
 		r.deliverAudit(w, res)
-	case ledger.CmdTransfer, ledger.CmdFinish, ledger.CmdFinishVotes, ledger.CmdGenesis:
-		panic("unreachable: transfers are answered in runs, and nobody waits for the others")
+	case ledger.CmdTransfer, ledger.CmdPrepare, ledger.CmdFinish, ledger.CmdFinishVotes, ledger.CmdGenesis:
+		panic("unreachable: transfers and votes are answered in runs, and nobody waits for the others")
 	}
 }
 

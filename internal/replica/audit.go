@@ -222,7 +222,7 @@ type withheldReply struct {
 
 // tells reports whether a reply could depend on an entry: a refusal and a FINISH's "taken" do not.
 func tells(m *wire.Reply) bool {
-	return len(m.Committed)+len(m.Results)+len(m.Blocks)+len(m.Balances)+len(m.Body) > 0
+	return len(m.Committed)+len(m.Voted)+len(m.Results)+len(m.Blocks)+len(m.Balances)+len(m.Body) > 0
 }
 
 // withhold keeps a reply. A refusal of a request of which something is withheld waits behind it: it speaks of
@@ -286,7 +286,7 @@ func (h *withheld) close(conn uint64) {
 
 // replyBytes estimates the memory of a reply.
 func replyBytes(m *wire.Reply) int {
-	n := 256 + 8*len(m.Committed) + 160*len(m.Results) + 120*len(m.Balances) + len(m.Body)
+	n := 256 + 8*(len(m.Committed)+len(m.Voted)) + 160*len(m.Results) + 120*len(m.Balances) + len(m.Body)
 	for i := range m.Blocks {
 		n += 96 + 56*len(m.Blocks[i].Votes)
 	}

@@ -344,6 +344,9 @@ func resultText(r *wire.Reply) string {
 	for _, run := range r.Committed {
 		s += strings.Repeat("committed ", int(run.Count))
 	}
+	for _, run := range r.Voted {
+		s += strings.Repeat("prepared ", int(run.Count))
+	}
 	for _, res := range r.Results {
 		switch {
 		case res.Code == ledger.ResultConflict:

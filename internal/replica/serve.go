@@ -252,13 +252,14 @@ func (r *Replica) prepares(c call, m *wire.PrepareRequest) {
 				"from", rec.Debit.String(), "to", rec.Credit.String(), "amount", rec.Amount.String())
 		}
 		w := one(c, uint32(i))
-		r.state.Warm(m.Records, i)
-		if o, known := r.state.Lookup(rec.ID); known && !plantedOpen(&o) {
-			r.answerVote(w, rec.ID, m.Digests[i], recorded(&o, rec, m.Digests[i]), r.participants(rec))
-			continue
+		if m.Again {
+			if o, known := r.state.Lookup(rec.ID); known && !plantedOpen(&o) {
+				r.answerPrepare(w, rec, &m.Digests[i], recorded(&o, rec, m.Digests[i]))
+				continue
+			}
 		}
 		if planted.On(planted.VoteBeforeApply) {
-			r.answerVote(w, rec.ID, m.Digests[i], &ledger.Result{Code: ledger.ResultState, State: ledger.Prepared}, r.participants(rec))
+			r.answerPrepare(w, rec, &m.Digests[i], &ledger.Result{Code: ledger.ResultState, State: ledger.Prepared})
 		}
 		if planted.On(planted.PrecheckOnly) && r.plantedShort(rec) {
 			r.deferItem(&deferral{kind: ledger.CmdPrepare, record: *rec, digest: m.Digests[i], waiter: w})

@@ -248,6 +248,7 @@ func (e *Engine) build(r *request) wire.Message {
 		}
 		for i, it := range r.items {
 			m.Records[i], m.Digests[i] = *it.coord.Record(), it.coord.Digest()
+			m.Again = m.Again || it.coord.MayBeApplied()
 			if planted.On(planted.RetryNewID) && it.coord.MayBeApplied() {
 				m.Records[i].ID[0] ^= byte(r.id)
 				m.Digests[i] = ledger.DigestOf(m.Records[i])

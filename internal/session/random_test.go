@@ -190,6 +190,12 @@ func (c *chaos) deliver(i int) {
 		r.Results = r.Results[:1]
 		c.replies = append(c.replies, chaosReply{f.client, f.to, &rest})
 	}
+	if n := len(r.Voted); n > 1 && rapid.Bool().Draw(c.rt, "partial votes") {
+		rest := *r
+		rest.Voted, rest.Results = r.Voted[1:], nil
+		r.Voted = r.Voted[:1]
+		c.replies = append(c.replies, chaosReply{f.client, f.to, &rest})
+	}
 	if n := len(r.Committed); n > 1 && rapid.Bool().Draw(c.rt, "partial run") {
 		rest := *r
 		rest.Committed, rest.Results = r.Committed[1:], nil

@@ -65,7 +65,10 @@ func (e *Engine) onAnswers(r *request, reply *wire.Reply) {
 	}
 	votes := voteFinder{blocks: reply.Blocks}
 	for _, run := range reply.Committed {
-		e.itemsCommitted(r, run)
+		e.itemsDone(r, itemTransfer, ledger.Committed, run, &votes)
+	}
+	for _, run := range reply.Voted {
+		e.itemsDone(r, itemPrepare, ledger.Prepared, run, &votes)
 	}
 	for i := range reply.Results {
 		res := &reply.Results[i]
@@ -100,18 +103,18 @@ func (e *Engine) onAnswers(r *request, reply *wire.Reply) {
 	}
 }
 
-// itemsCommitted hands a run of transfers that committed to their coordinators.
-func (e *Engine) itemsCommitted(r *request, run wire.Run) {
-	res := wire.Result{Code: ledger.ResultState, State: ledger.Committed}
+// itemsDone hands a run of transfers that committed, or were voted YES on, to their coordinators.
+func (e *Engine) itemsDone(r *request, kind itemKind, state ledger.TransferState, run wire.Run, votes *voteFinder) {
+	res := wire.Result{Code: ledger.ResultState, State: state}
 	for n := run.First; n-run.First < run.Count && int(n) < len(r.items); n++ {
 		it := r.items[n]
-		if it == nil || r.kind != itemTransfer {
+		if it == nil || r.kind != kind {
 			continue
 		}
 		r.items[n] = nil
 		r.open--
 		if !it.op.over {
-			e.onVote(it, &res, &voteFinder{})
+			e.onVote(it, &res, votes)
 		}
 	}
 }

@@ -32,17 +32,7 @@ func benchApply(b *testing.B, disk, random bool) {
 	state := ledger.New(1)
 	var s *Store
 	if disk {
-		d, err := OpenDir(vfs.Default, b.TempDir(), testIdentity())
-		if err != nil {
-			b.Fatal(err)
-		}
-		if s, err = d.OpenStore(StoreOptions{}); err != nil {
-			b.Fatal(err)
-		}
-		defer func() { must(b, s.Close()) }()
-		if state, err = s.State(1); err != nil {
-			b.Fatal(err)
-		}
+		state, s = benchStore(b)
 	}
 	state.Apply(1, 1, &ledger.Entry{Commands: []ledger.Command{{Kind: ledger.CmdGenesis, Genesis: &ledger.Genesis{Shard: 1, Map: m, OpeningBalance: 1 << 50}}}})
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -90,6 +80,75 @@ func benchApply(b *testing.B, disk, random bool) {
 	}
 	if s != nil {
 		b.ReportMetric(float64(s.index.lookups)/float64(n), "lookups/op")
+	}
+}
+
+// benchStore opens a store on disk, for as long as the benchmark runs.
+func benchStore(b *testing.B) (*ledger.State, *Store) {
+	d, err := OpenDir(vfs.Default, b.TempDir(), testIdentity())
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, err := d.OpenStore(StoreOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { must(b, s.Close()) })
+	state, err := s.State(1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return state, s
+}
+
+// BenchmarkApplyCross measures a cross-shard transfer through one replica's ledger, with history and index on disk: a
+// PREPARE and a COMMIT, in entries of 4096.
+func BenchmarkApplyCross(b *testing.B) {
+	const accounts, batch = 3000, 4096
+	m, err := shard.NewMap(1, []shard.Assignment{
+		{Shard: 1, Range: shard.Range{First: 1, Last: accounts}}, {Shard: 2, Range: shard.Range{First: accounts + 1, Last: 2 * accounts}},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	state, s := benchStore(b)
+	state.Apply(1, 1, &ledger.Entry{Commands: []ledger.Command{{Kind: ledger.CmdGenesis, Genesis: &ledger.Genesis{Shard: 1, Map: m, OpeningBalance: 1 << 50}}}})
+	rng := rand.New(rand.NewPCG(1, 1))
+	prepare := ledger.Command{Kind: ledger.CmdPrepare, Records: make([]ledger.Record, batch), Digests: make([]ledger.Digest, batch)}
+	facts := []ledger.ShardFact{{Shard: 2, Fact: ledger.FactYes}}
+	n, index := 0, uint64(1)
+	apply := func(c ledger.Command) {
+		index++
+		e := &ledger.Entry{Commands: []ledger.Command{c}}
+		data := ledger.EncodeEntry(e)
+		b.StartTimer()
+		state.ApplyEncoded(index, 1, e, data)
+		b.StopTimer()
+	}
+	for b.Loop() {
+		if n%batch == 0 {
+			b.StopTimer()
+			for i := range prepare.Records {
+				r := &prepare.Records[i]
+				*r = ledger.Record{Debit: shard.Account(1 + rng.IntN(accounts)), Credit: accounts + 1, Amount: ledger.Units(1), Currency: ledger.DefaultCurrency}
+				if i%2 == 0 {
+					r.Debit, r.Credit = r.Credit, r.Debit
+				}
+				binary.BigEndian.PutUint64(r.ID[:], uint64(n/batch))
+				binary.BigEndian.PutUint64(r.ID[8:], uint64(n+i))
+				copy(prepare.Digests[i][:], r.ID[:])
+			}
+			first := state.RowCount()
+			apply(prepare)
+			apply(ledger.Command{Kind: ledger.CmdFinishVotes, Votes: []ledger.FinishVotes{{First: first, Count: batch, Facts: facts}}})
+			if s.history.Len() > s.last.Rows+1_000_000 {
+				must(b, s.Begin(1))
+				s.Step(1 << 30).Run()
+				s.Done(s.job)
+			}
+			b.StartTimer()
+		}
+		n++
 	}
 }
 

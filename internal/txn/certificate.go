@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"raftbank/internal/ledger"
 	"raftbank/internal/planted"
@@ -88,18 +89,25 @@ func (r *KeyRing) Verify(b *Block) error {
 	return ErrUnknownKey
 }
 
+// macVotes is how many votes are encoded at a time for their MAC: on the stack, and still near when they are hashed.
+const macVotes = 32
+
 func (b *Block) mac(k *Key) [32]byte {
-	buf := make([]byte, 0, len(blockContext)+len(b.Bank)+12+len(b.Votes)*VoteSize)
-	buf = append(buf, blockContext...)
+	var room [macVotes * VoteSize]byte
+	buf := append(room[:0], blockContext...)
 	buf = append(buf, b.Bank[:]...)
 	buf = binary.LittleEndian.AppendUint32(buf, uint32(b.Shard))
 	buf = binary.LittleEndian.AppendUint32(buf, uint32(b.KeyID))
 	buf = binary.LittleEndian.AppendUint32(buf, uint32(len(b.Votes)))
-	for i := range b.Votes {
-		buf = AppendVote(buf, &b.Votes[i])
-	}
 	h := hmac.New(sha256.New, k.Secret[:])
 	h.Write(buf)
+	for votes := range slices.Chunk(b.Votes, macVotes) {
+		buf = room[:0]
+		for i := range votes {
+			buf = AppendVote(buf, &votes[i])
+		}
+		h.Write(buf)
+	}
 	var out [32]byte
 	h.Sum(out[:0])
 	return out

@@ -14,10 +14,7 @@ func (m *Reply) AppendTo(b []byte) []byte {
 	b = append(b, byte(m.Status))
 	b = appendU32(b, uint32(m.Leader))
 	b = appendText(b, m.Text)
-	b = appendU32(b, uint32(len(m.Committed)))
-	for _, v := range m.Committed {
-		b = appendU32(appendU32(b, v.First), v.Count)
-	}
+	b = appendRuns(appendRuns(b, m.Committed), m.Voted)
 	b = appendU32(b, uint32(len(m.Results)))
 	for i := range m.Results {
 		b = m.Results[i].appendTo(b)
@@ -38,7 +35,7 @@ func (m *Reply) decode(r *reader) {
 	m.Status = Status(r.u8())
 	m.Leader = shard.ServerID(r.u32())
 	m.Text = r.text()
-	m.Committed = r.runs()
+	m.Committed, m.Voted = r.runs(), r.runs()
 	if n := r.count(resultBytes, MaxFrameBytes/resultBytes); n > 0 {
 		m.Results = make([]Result, n)
 		for i := range m.Results {

@@ -44,7 +44,7 @@ func (m *PrepareRequest) AppendTo(b []byte) []byte {
 	if len(m.Digests) != len(m.Records) {
 		panic("invariant: a digest for each record")
 	}
-	b = m.Header.appendTo(b)
+	b = appendBool(m.Header.appendTo(b), m.Again)
 	b = appendU32(b, uint32(len(m.Records)))
 	for i := range m.Records {
 		b = m.Records[i].AppendTo(b)
@@ -57,6 +57,7 @@ func (m *PrepareRequest) AppendTo(b []byte) []byte {
 
 func (m *PrepareRequest) decode(r *reader) {
 	m.Header.decodeFrom(r)
+	m.Again = r.bool()
 	n := r.count(ledger.RecordSize+digestBytes, MaxBatch)
 	if n == 0 {
 		return

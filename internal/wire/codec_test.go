@@ -158,7 +158,7 @@ func settle(v reflect.Value) {
 				m.Record = ledger.Record{}
 			}
 		case *Reply:
-			m.Committed = orderly(m.Committed)
+			m.Committed, m.Voted = orderly(m.Committed), orderly(m.Voted)
 		}
 	}
 }
@@ -201,7 +201,7 @@ func sample(typ Type) Message {
 	n := uint64(0)
 	fill(reflect.ValueOf(m).Elem(), &n)
 	if r, ok := m.(*Reply); ok {
-		r.Committed = orderly(r.Committed)
+		r.Committed, r.Voted = orderly(r.Committed), orderly(r.Voted)
 	}
 	return m
 }

@@ -59,6 +59,14 @@ func appendIDs(b []byte, ids []ledger.TransferID) []byte {
 	return b
 }
 
+func appendRuns(b []byte, runs []Run) []byte {
+	b = appendU32(b, uint32(len(runs)))
+	for _, v := range runs {
+		b = appendU32(appendU32(b, v.First), v.Count)
+	}
+	return b
+}
+
 func appendBlocks(b []byte, blocks []txn.Block) []byte {
 	b = appendU32(b, uint32(len(blocks)))
 	for i := range blocks {

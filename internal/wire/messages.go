@@ -7,7 +7,7 @@ import (
 )
 
 // Version is the wire format version of this build.
-const Version = 1
+const Version = 2
 
 // MaxFrameBytes bounds one frame; a longer one closes the connection.
 const MaxFrameBytes = 8 << 20
@@ -193,9 +193,10 @@ type TransferRequest struct {
 	Records []ledger.Record
 }
 
-// PrepareRequest asks one participant for its votes. Digests are parallel to Records.
+// PrepareRequest asks one participant for its votes. Digests are parallel to Records. Again is as in TransferRequest.
 type PrepareRequest struct {
 	Header
+	Again   bool
 	Records []ledger.Record
 	Digests []ledger.Digest
 }
@@ -364,8 +365,9 @@ type Reply struct {
 	Leader    shard.ServerID // with StatusNotLeader: who leads, 0 if unknown
 	Text      string
 	Committed []Run // answers TransferRequest; in ascending order, disjoint, none empty
+	Voted     []Run // answers PrepareRequest, likewise: what this shard voted YES on and is still in P
 	Results   []Result
-	Blocks    []txn.Block // certificates for the results of PREPARE and INQUIRE
+	Blocks    []txn.Block // certificates for what PREPARE and INQUIRE were answered, in the order of the items
 	Balances  []Balance
 	// Of the answering replica, with Balances. Applied is the index as of which they stand; a strong read
 	// also shows what was pending there and has been finished since.

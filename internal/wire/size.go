@@ -21,7 +21,7 @@ func (m *FinishRequest) size() int { return fixedBytes + sizeOfBlocks(m.Blocks) 
 func (m *InquireRequest) size() int { return fixedBytes + len(m.Items)*(inquiryBytes+2*4) }
 
 func (m *Reply) size() int {
-	return fixedBytes + len(m.Text) + len(m.Committed)*runBytes + len(m.Results)*resultBytes + sizeOfBlocks(m.Blocks) +
+	return fixedBytes + len(m.Text) + (len(m.Committed)+len(m.Voted))*runBytes + len(m.Results)*resultBytes + sizeOfBlocks(m.Blocks) +
 		len(m.Balances)*balanceBytes + len(m.Body)
 }
 

@@ -195,7 +195,7 @@ func TestItem3ClientLies(t *testing.T) {
 	four.ID = three.ID
 	for id, tr := range map[shard.ID]client.Transfer{1: three, 2: four} {
 		reply := leaders[id].prepare(tr)
-		if reply.Status != wire.StatusOK || len(reply.Results) != 1 || reply.Results[0].State != ledger.Prepared {
+		if reply.Status != wire.StatusOK || len(reply.Voted) != 1 {
 			t.Fatalf("prepare at %s: %+v", id, reply)
 		}
 	}

@@ -101,19 +101,24 @@ func (b *Bank) Handle(to shard.ServerID, m wire.Message) *wire.Reply {
 	return reply
 }
 
+// withItem adds an item behind those of ascending runs.
+func withItem(runs []wire.Run, item uint32) []wire.Run {
+	if n := len(runs); n > 0 && runs[n-1].First+runs[n-1].Count == item {
+		runs[n-1].Count++
+		return runs
+	}
+	return append(runs, wire.Run{First: item, Count: 1})
+}
+
 func (b *Bank) serve(to shard.ServerID, s shard.ID, m wire.Message, reply *wire.Reply) {
 	switch m := m.(type) {
 	case *wire.TransferRequest:
 		for i := range m.Records {
 			res := b.settledApply(s, ledger.Command{Kind: ledger.CmdTransfer, Records: m.Records[i : i+1]})
-			n := len(reply.Committed)
-			switch {
-			case res.Code != ledger.ResultState || res.State != ledger.Committed:
+			if res.Code == ledger.ResultState && res.State == ledger.Committed {
+				reply.Committed = withItem(reply.Committed, uint32(i))
+			} else {
 				reply.Results = append(reply.Results, result(uint32(i), res))
-			case n > 0 && reply.Committed[n-1].First+reply.Committed[n-1].Count == uint32(i):
-				reply.Committed[n-1].Count++
-			default:
-				reply.Committed = append(reply.Committed, wire.Run{First: uint32(i), Count: 1})
 			}
 		}
 	case *wire.PrepareRequest:
@@ -121,7 +126,11 @@ func (b *Bank) serve(to shard.ServerID, s shard.ID, m wire.Message, reply *wire.
 		for i := range m.Records {
 			c := ledger.Command{Kind: ledger.CmdPrepare, Records: m.Records[i : i+1], Digests: m.Digests[i : i+1]}
 			res := b.settledApply(s, c)
-			reply.Results = append(reply.Results, result(uint32(i), res))
+			if res.Code == ledger.ResultState && res.State == ledger.Prepared {
+				reply.Voted = withItem(reply.Voted, uint32(i))
+			} else {
+				reply.Results = append(reply.Results, result(uint32(i), res))
+			}
 			votes = append(votes, vote(m.Records[i].ID, m.Digests[i], res))
 		}
 		reply.Blocks = append(reply.Blocks, b.Keys.Sign(s, votes))
