@@ -38,12 +38,24 @@ func (s *State) finishPrepared(at ref, f *Finish) Result {
 	if s.prepared.nodes[at].digest != f.Digest && !planted.On(planted.OtherContentFinished) {
 		return s.answerRow(nil, false)
 	}
-	return s.finishVote(at, -1, f)
+	return s.finishVote(at, -1, f, &decision{})
+}
+
+// decision is what facts have decided for a transfer: the same for the next one with the same participants and vote epoch.
+type decision struct {
+	participants []shard.ID
+	own, epoch   uint32
+	ok           bool
+}
+
+func (d *decision) holdsFor(participants []shard.ID, own uint32) bool {
+	return len(d.participants) == len(participants) && d.own == own && &d.participants[0] == &participants[0]
 }
 
 // applyFinishVotes commits what is still in P of votes that follow each other.
 func (s *State) applyFinishVotes(c *FinishVotes, results []Result) []Result {
 	f := Finish{Commit: true, Facts: c.Facts}
+	var last decision
 	x := s.prepared.search(c.First)
 	for i := range uint64(c.Count) {
 		if i%warmAhead == 0 {
@@ -60,7 +72,7 @@ func (s *State) applyFinishVotes(c *FinishVotes, results []Result) []Result {
 		}
 		at := votes[x].at
 		id := s.prepared.nodes[at].record.ID
-		r := s.finishVote(at, x, &f)
+		r := s.finishVote(at, x, &f, &last)
 		if r.Code == ResultState {
 			s.finished = append(s.finished, id)
 		}
@@ -74,12 +86,17 @@ func (s *State) applyFinishVotes(c *FinishVotes, results []Result) []Result {
 func (s *State) Finished() []TransferID { return s.finished }
 
 // finishVote gives a transfer in P its outcome, if the facts suffice. vote is as in preparedSet.remove.
-func (s *State) finishVote(at ref, vote int, f *Finish) Result {
+// last is what f decided for another transfer, if it did, and becomes what it decides for this one.
+func (s *State) finishVote(at ref, vote int, f *Finish, last *decision) Result {
 	n := &s.prepared.nodes[at]
 	participants, known := s.Participants(&n.record)
 	invariant.Check(known, "the participants of a prepared transfer are known")
-	epoch, ok := s.decides(f, participants, n.epoch)
-	if !ok {
+	if !last.holdsFor(participants, n.epoch) {
+		*last = decision{participants: participants, own: n.epoch}
+		last.epoch, last.ok = s.decides(f, participants, n.epoch)
+	}
+	epoch := last.epoch
+	if !last.ok {
 		invariant.Sometimes("ledger: finish with insufficient facts")
 		return Result{Code: ResultNoEffect, State: Prepared, Epoch: n.epoch}
 	}

@@ -62,6 +62,21 @@ func (t *IDTable) Put(id TransferID, number int32) (before int32) {
 	return before
 }
 
+// PutNew gives an id a number above 0, unless it has one, and reports whether it did.
+func (t *IDTable) PutNew(id TransferID, number int32) bool {
+	if t.used >= len(t.slots)/2 {
+		t.resize(2 * len(t.slots))
+	}
+	at, hash := t.find(&id)
+	s := &t.slots[at]
+	if s.number != 0 {
+		return false
+	}
+	t.used++
+	*s = idSlot{id: id, hash: hash, number: number}
+	return true
+}
+
 // Delete takes an id out, and returns the number that it had; 0: it was not there.
 func (t *IDTable) Delete(id TransferID) int32 {
 	if t.used == 0 {

@@ -145,11 +145,12 @@ func (a *answers) audit(c call, res *ledger.Result) {
 	a.result(c, 0, res)
 }
 
-func (a *answers) vote(c call, parts []shard.ID, v txn.Vote) {
-	ans := a.get(c)
+func (a *answers) vote(c call, parts []shard.ID, v *txn.Vote) { a.get(c).vote(parts, v) }
+
+func (ans *answer) vote(parts []shard.ID, v *txn.Vote) {
 	for i := max(0, len(ans.groups)-groupsSearched); i < len(ans.groups); i++ {
-		if slices.Equal(ans.groups[i].parts, parts) {
-			ans.groups[i].votes = append(ans.groups[i].votes, v)
+		if sameShards(ans.groups[i].parts, parts) {
+			ans.groups[i].votes = append(ans.groups[i].votes, *v)
 			return
 		}
 	}
@@ -158,7 +159,12 @@ func (a *answers) vote(c call, parts []shard.ID, v txn.Vote) {
 	if len(ans.groups) == 0 {
 		room = max(1, ans.expected)
 	}
-	ans.groups = append(ans.groups, voteGroup{parts: parts, votes: append(make([]txn.Vote, 0, room), v)})
+	ans.groups = append(ans.groups, voteGroup{parts: parts, votes: append(make([]txn.Vote, 0, room), *v)})
+}
+
+// sameShards is slices.Equal, at once for a list that is the same one.
+func sameShards(a, b []shard.ID) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }
 
 func (a *answers) close(conn uint64) { a.closed[conn] = true }

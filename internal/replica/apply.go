@@ -202,13 +202,29 @@ func (r *Replica) deliverTransfers(records []ledger.Record, results []ledger.Res
 // deliverVotes answers PREPAREs.
 func (r *Replica) deliverVotes(records []ledger.Record, digests []ledger.Digest, results []ledger.Result, w waiter) {
 	r.answers.expect(w.call, len(records))
+	ans := r.answers.get(w.call)
+	from := 0 // of what was voted YES on and is not answered yet
 	for i := range results {
-		if results[i].Code == ledger.ResultDefer {
+		res := &results[i]
+		if res.Code == ledger.ResultState && res.State == ledger.Prepared {
+			v := yesOf(&records[i], &digests[i], res)
+			ans.vote(r.participants(&records[i]), &v)
+			continue
+		}
+		r.answers.voted(w.call, w.item+uint32(from), uint32(i-from))
+		from = i + 1
+		if res.Code == ledger.ResultDefer {
 			r.deferItem(&deferral{kind: ledger.CmdPrepare, record: records[i], digest: digests[i], waiter: w.at(i)})
 			continue
 		}
-		r.answerPrepare(w.at(i), &records[i], &digests[i], &results[i])
+		r.answerPrepare(w.at(i), &records[i], &digests[i], res)
 	}
+	r.answers.voted(w.call, w.item+uint32(from), uint32(len(results)-from))
+}
+
+// yesOf is voteOf for a transfer that was voted YES on and is in P.
+func yesOf(rec *ledger.Record, d *ledger.Digest, res *ledger.Result) txn.Vote {
+	return txn.Vote{ID: rec.ID, Digest: *d, Fact: ledger.FactYes, Epoch: res.Epoch}
 }
 
 // answerPrepare answers a PREPARE with what this shard holds for it.
@@ -218,9 +234,9 @@ func (r *Replica) answerPrepare(w waiter, rec *ledger.Record, d *ledger.Digest, 
 		r.answerVote(w, rec.ID, *d, res, parts)
 		return
 	}
-	v, _ := voteOf(rec.ID, *d, res)
+	v := yesOf(rec, d, res)
 	r.answers.voted(w.call, w.item, 1)
-	r.answers.vote(w.call, parts, v)
+	r.answers.vote(w.call, parts, &v)
 }
 
 // deliverItem answers who waits for item i of a command.
@@ -241,7 +257,7 @@ func (r *Replica) deliverItem(c *ledger.Command, i int, res *ledger.Result, w wa
 func (r *Replica) answerVote(w waiter, id ledger.TransferID, d ledger.Digest, res *ledger.Result, parts []shard.ID) {
 	r.answers.result(w.call, w.item, res)
 	if v, ok := voteOf(id, d, res); ok {
-		r.answers.vote(w.call, parts, v)
+		r.answers.vote(w.call, parts, &v)
 	}
 }
 

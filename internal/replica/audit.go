@@ -92,7 +92,7 @@ func (r *Replica) badNumber(m *wire.AuditRequest) string {
 func (r *Replica) deliverAudit(w waiter, res *ledger.Result) {
 	r.answers.audit(w.call, res)
 	if res.Code == ledger.ResultAllocated {
-		r.answers.vote(w.call, nil, txn.Vote{Fact: ledger.FactNumber, Epoch: res.Epoch})
+		r.answers.vote(w.call, nil, &txn.Vote{Fact: ledger.FactNumber, Epoch: res.Epoch})
 	}
 }
 

@@ -47,9 +47,9 @@ type History struct {
 	fileBlocks uint64
 
 	rows uint64
-	// tail is the block that is being filled; full holds the full blocks before it that are not written.
-	tail [historyBlock]byte
-	full []byte
+	// buf holds the full blocks that are not written, and behind them the block that is being filled. Its blocks are used again
+	// without being cleared: every row is written whole, and what follows the trailer stays zero.
+	buf []byte
 
 	files []historyFile // by number
 	// unsynced lists the files written to since a Job took them; newNames says that one is new.
@@ -95,12 +95,12 @@ func openHistory(fsys vfs.FS, path string, id Identity, end historyEnd, o histor
 	}
 	h := &History{
 		fs: fsys, path: path, id: id, rows: end.rows, fileBlocks: max(1, uint64(o.FileBytes)/historyBlock),
-		cache: newPageCache(o.CacheBytes),
+		cache: newPageCache(o.CacheBytes), buf: make([]byte, historyBlock),
 	}
 	if uint64(len(end.tail)) != end.rows%blockRows*rowSize {
 		return nil, damagedFile(path, fmt.Sprintf("ends with %d bytes for %d rows", len(end.tail), end.rows))
 	}
-	copy(h.tail[:], end.tail)
+	copy(h.tail(), end.tail)
 	if err := makeDir(fsys, path); err != nil {
 		return nil, err
 	}
@@ -181,6 +181,12 @@ func (h *History) forgetLater() error {
 	return nil
 }
 
+// full returns the full blocks that are not written.
+func (h *History) full() []byte { return h.buf[:len(h.buf)-historyBlock] }
+
+// tail returns the block that is being filled.
+func (h *History) tail() []byte { return h.buf[len(h.buf)-historyBlock:] }
+
 // Len returns the number of rows.
 func (h *History) Len() uint64 { return h.rows }
 
@@ -188,7 +194,7 @@ func (h *History) Len() uint64 { return h.rows }
 // for a history that has stopped.
 func (h *History) Append(r *ledger.Row) uint64 {
 	at := h.rows % blockRows * rowSize
-	encodeRow(h.tail[at:at+rowSize], r)
+	encodeRow(h.tail()[at:at+rowSize], r)
 	h.rows++
 	if h.rows%blockRows == 0 {
 		h.seal()
@@ -199,11 +205,11 @@ func (h *History) Append(r *ledger.Row) uint64 {
 // appendRaw adds a row in its form on disk.
 func (h *History) appendRaw(row []byte) error {
 	at := h.rows % blockRows * rowSize
-	copy(h.tail[at:at+rowSize], row)
+	copy(h.tail()[at:at+rowSize], row)
 	h.rows++
 	if h.rows%blockRows == 0 {
 		h.complete()
-		if len(h.full) >= writeBehind {
+		if len(h.buf) > writeBehind {
 			return h.writeOut()
 		}
 	}
@@ -217,19 +223,19 @@ func (h *History) raw(b []byte, position uint64, n int) []byte {
 	return append(b, h.block(position / blockRows)[in*rowSize:][:n*rowSize]...)
 }
 
-// complete finishes the block in tail and lets it wait to be written.
+// complete finishes the block that is being filled, lets it wait to be written, and begins the next.
 func (h *History) complete() {
 	block := h.rows/blockRows - 1
-	binary.LittleEndian.PutUint64(h.tail[trailerOffset:], block)
-	binary.LittleEndian.PutUint32(h.tail[trailerOffset+8:], h.sum(h.tail[:]))
-	h.full = append(h.full, h.tail[:]...)
-	clear(h.tail[:])
+	tail := h.tail()
+	binary.LittleEndian.PutUint64(tail[trailerOffset:], block)
+	binary.LittleEndian.PutUint32(tail[trailerOffset+8:], h.sum(tail))
+	h.buf = slices.Grow(h.buf, historyBlock)[:len(h.buf)+historyBlock]
 }
 
-// seal completes the block in tail.
+// seal is complete, and writes what is worth a write.
 func (h *History) seal() {
 	h.complete()
-	if len(h.full) >= writeBehind {
+	if len(h.buf) > writeBehind {
 		if err := h.writeOut(); err != nil {
 			panic(&ReadError{err})
 		}
@@ -240,24 +246,26 @@ func (h *History) sum(block []byte) uint32 {
 	return crc32.Update(h.id.seed(), castagnoli, block[:trailerOffset+8])
 }
 
-// firstWaiting returns the number of the first block in full.
+// firstWaiting returns the number of the first block that is not written.
 func (h *History) firstWaiting() uint64 {
-	return h.rows/blockRows - uint64(len(h.full)/historyBlock)
+	return h.rows/blockRows - uint64(len(h.full())/historyBlock)
 }
 
 // writeOut gives all full blocks to the files. They are not synced.
 func (h *History) writeOut() error {
-	for len(h.full) > 0 {
-		block := h.firstWaiting()
+	full, first := h.full(), h.firstWaiting()
+	done := 0
+	for done < len(full) {
+		block := first + uint64(done/historyBlock)
 		n, in := block/h.fileBlocks, block%h.fileBlocks
 		if n == uint64(len(h.files)) {
 			if err := h.create(n); err != nil {
 				return err
 			}
 		}
-		take := min(len(h.full), int(h.fileBlocks-in)*historyBlock)
+		take := min(len(full)-done, int(h.fileBlocks-in)*historyBlock) // what follows is the next file's
 		f := &h.files[n]
-		if _, err := f.file.WriteAt(h.full[:take], int64(1+in)*historyBlock); err != nil {
+		if _, err := f.file.WriteAt(full[done:done+take], int64(1+in)*historyBlock); err != nil {
 			return fmt.Errorf("write %s: %w (this server must stop)", historyName(n), err)
 		}
 		if !f.dirty {
@@ -265,9 +273,9 @@ func (h *History) writeOut() error {
 			h.unsynced = append(h.unsynced, f.file)
 		}
 		h.written += uint64(take)
-		// What follows is the next file's; the slice keeps its array from its start.
-		h.full = h.full[:copy(h.full, h.full[take:])]
+		done += take
 	}
+	h.buf = h.buf[:copy(h.buf, h.buf[done:])]
 	return nil
 }
 
@@ -292,8 +300,8 @@ func (h *History) create(n uint64) error {
 
 // end returns where the history ends now, for a checkpoint. Full blocks must have been written out.
 func (h *History) end() historyEnd {
-	invariant.Check(len(h.full) == 0, "a checkpoint's history is written out")
-	return historyEnd{rows: h.rows, tail: slices.Clone(h.tail[:h.rows%blockRows*rowSize])}
+	invariant.Check(len(h.full()) == 0, "a checkpoint's history is written out")
+	return historyEnd{rows: h.rows, tail: slices.Clone(h.tail()[:h.rows%blockRows*rowSize])}
 }
 
 // last returns the file that is being written, and its length; nil: there is none.
@@ -344,10 +352,10 @@ func (h *History) outcomeAt(position uint64) (ledger.TransferID, bool) {
 // block returns a block, good until the next call of any method.
 func (h *History) block(n uint64) []byte {
 	if n == h.rows/blockRows {
-		return h.tail[:]
+		return h.tail()
 	}
 	if first := h.firstWaiting(); n >= first {
-		return h.full[(n-first)*historyBlock:][:historyBlock]
+		return h.buf[(n-first)*historyBlock:][:historyBlock]
 	}
 	data, hit := h.cache.at(n)
 	if hit {

@@ -160,14 +160,14 @@ func (p *Participant) Voted(id ledger.TransferID) {
 
 // VotedOn tells that a transfer, which is in P, has entered it, and where in history its vote stands.
 func (p *Participant) VotedOn(r *ledger.Record, digest *ledger.Digest, position uint64) {
-	if p.pending.get(r.ID) != nil {
-		return
+	t := p.pending.add(r.ID)
+	if t == nil {
+		return // known already
 	}
 	parts, ok := p.state.Participants(r)
 	if !ok {
 		panic("txn: prepared transfer without participants")
 	}
-	t := p.pending.add(r.ID)
 	t.inquiry = Inquiry{ID: r.ID, Digest: *digest, Participants: parts}
 	t.since, t.position = p.now, position
 	p.due.push(due{id: r.ID, tick: p.now + p.timing.InquireTicks})
