@@ -39,23 +39,24 @@ func (e *Engine) TransferBatch(records []ledger.Record) OpID {
 		return b.id
 	}
 	parts := make([][]uint32, len(e.shards)) // places by shard
+	var memory slab
 	for i := range records {
 		way := e.wayOf(&records[i])
 		switch {
 		case way.reason != ledger.ReasonNone:
-			e.placeEnds(b, uint32(i), Result{
+			e.placeEnds(b, uint32(i), &Result{
 				Decision: txn.DecidedAborted, Record: records[i], Reason: way.reason, Account: way.account,
 			})
 		case way.other != nil:
-			o := e.newOp(opTransfer)
-			o.parent, o.place = b, uint32(i)
-			b.batch.ops = append(b.batch.ops, o)
-			e.beginCross(o, &records[i], way)
+			x := memory.next(len(records) - i)
+			x.op.parent, x.op.place = b, uint32(i)
+			b.batch.ops = append(b.batch.ops, e.beginCross(x, &records[i], way))
 		default:
 			at := slices.Index(e.shards, way.shard)
 			parts[at] = append(parts[at], uint32(i))
 		}
 	}
+	e.armTransfers(b.batch.ops...)
 	for at, places := range parts {
 		for part := range slices.Chunk(places, e.maxGroup()) {
 			g := &group{shard: e.shards[at], places: part, records: make([]ledger.Record, len(part))}
@@ -130,13 +131,13 @@ func (e *Engine) shardOf(a shard.Account) *shardState {
 	if !ok {
 		return nil
 	}
-	e.near = e.byShard[s]
+	e.near = e.shardBy(s)
 	return e.near
 }
 
 // placeEnds ends one transfer of a batch.
-func (e *Engine) placeEnds(b *op, place uint32, r Result) {
-	e.out.Dones = append(e.out.Dones, Done{Op: b.id, Place: place, Result: r})
+func (e *Engine) placeEnds(b *op, place uint32, r *Result) {
+	e.out.Dones = append(e.out.Dones, Done{Op: b.id, Place: place, Result: *r})
 	e.batchEnds(b, 1)
 }
 

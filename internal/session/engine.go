@@ -167,6 +167,7 @@ type op struct {
 	over     bool
 	probes   *shardState // a call of the engine's own, to see whether the shard serves
 	open     []*item     // items that may still be sent or answered
+	spare    []item      // memory of items to come
 }
 
 // New returns an engine without connections.
@@ -200,24 +201,16 @@ func (e *Engine) Transfer(r ledger.Record) OpID {
 		e.crashOnSubmit()
 		return e.gather(way.shard, &r)
 	}
-	o := e.newOp(opTransfer)
 	if way.reason != ledger.ReasonNone {
+		o := e.newOp(opTransfer)
 		e.complete(o, Result{Decision: txn.DecidedAborted, Record: r, Reason: way.reason, Account: way.account})
 		return o.id
 	}
 	e.crashOnSubmit()
-	e.beginCross(o, &r, way)
+	own := r // here, so that a transfer within a shard needs no memory for it
+	o := e.beginCross(&crossing{}, &own, way)
+	e.armTransfers(o)
 	return o.id
-}
-
-// beginCross begins a transfer between two shards.
-func (e *Engine) beginCross(o *op, r *ledger.Record, w way) {
-	parts := []shard.ID{w.shard.id, w.other.id}
-	o.coord = txn.NewCoordinator(*r, parts)
-	e.arm(e.o.DeadlineTicks, timerOp, uint64(o.id))
-	e.arm(e.o.BusyTicks, timerOpBusy, uint64(o.id))
-	e.armReach(o, parts...)
-	e.admit(o)
 }
 
 // Resolve finds out what became of a transfer and settles it, by poison where it must.
@@ -267,7 +260,8 @@ func (e *Engine) abandon(o *op) {
 		return
 	}
 	if o.kind == opTransfer && o.coord.MayBeApplied() {
-		e.answer(o, e.endResult(o, txn.DecidedUnknown))
+		r := e.endResult(o, txn.DecidedUnknown)
+		e.answer(o, &r)
 		o.detached = true
 		return
 	}
@@ -275,13 +269,13 @@ func (e *Engine) abandon(o *op) {
 }
 
 // answer tells an operation's caller its result.
-func (e *Engine) answer(o *op, r Result) {
+func (e *Engine) answer(o *op, r *Result) {
 	switch {
 	case o.detached:
 	case o.parent != nil:
 		e.placeEnds(o.parent, o.place, r)
 	default:
-		e.out.Dones = append(e.out.Dones, Done{Op: o.id, Result: r})
+		e.out.Dones = append(e.out.Dones, Done{Op: o.id, Result: *r})
 	}
 }
 
@@ -291,7 +285,9 @@ func (e *Engine) Tick() {
 	due := e.timers[e.now]
 	delete(e.timers, e.now)
 	for _, t := range due {
-		e.fire(t)
+		for n := range uint64(t.count) {
+			e.fire(t.kind, t.id+n)
+		}
 	}
 	e.tickDelayed()
 	e.crashTick()
@@ -314,9 +310,15 @@ func (e *Engine) Finishing() int {
 func (e *Engine) InFlight() int { return e.ops.Len() }
 
 func (e *Engine) newOp(kind opKind) *op {
-	o := &op{kind: kind, since: e.now}
-	o.id = OpID(e.ops.Add(opEntry{op: o}))
+	o := &op{kind: kind}
+	e.addOp(o)
 	return o
+}
+
+// addOp numbers an operation that begins.
+func (e *Engine) addOp(o *op) {
+	o.since = e.now
+	o.id = OpID(e.ops.Add(opEntry{op: o}))
 }
 
 // opOf returns the operation of an id, nil if it is over or none.
@@ -332,7 +334,8 @@ func (e *Engine) admit(o *op) {
 	e.inFlight++
 	switch o.kind {
 	case opTransfer:
-		e.act(o, o.coord, o.coord.Start())
+		var room [txn.MaxActions]txn.Action
+		e.act(o, o.coord, o.coord.Start(room[:0]))
 	case opSettle:
 		e.askStatus(o)
 	case opCall:
@@ -358,7 +361,10 @@ func (e *Engine) admitWaiting() {
 }
 
 // complete ends an operation and tells its caller, unless the caller has gone.
-func (e *Engine) complete(o *op, r Result) {
+func (e *Engine) complete(o *op, r Result) { e.end(o, &r) }
+
+// end is complete without a copy of the result, which is large.
+func (e *Engine) end(o *op, r *Result) {
 	o.over = true
 	o.open = nil
 	if o.probes != nil {
@@ -377,14 +383,14 @@ func (e *Engine) act(o *op, c *txn.Coordinator, actions []txn.Action) {
 		a := &actions[i]
 		switch a.Kind {
 		case txn.ActTransfer:
-			e.enqueue(&item{op: o, coord: c, kind: itemTransfer, shard: e.byShard[a.Shard]})
+			e.ask(item{op: o, coord: c, kind: itemTransfer, shard: e.shardBy(a.Shard)})
 		case txn.ActPrepare:
-			e.enqueue(&item{op: o, coord: c, kind: itemPrepare, shard: e.byShard[a.Shard]})
+			e.ask(item{op: o, coord: c, kind: itemPrepare, shard: e.shardBy(a.Shard)})
 		case txn.ActInquire:
 			e.closeItems(o, c, a.Shard)
-			e.enqueue(&item{op: o, coord: c, kind: itemInquire, reason: a.Reason, shard: e.byShard[a.Shard]})
+			e.ask(item{op: o, coord: c, kind: itemInquire, reason: a.Reason, shard: e.shardBy(a.Shard)})
 		case txn.ActFinish:
-			e.finish(e.byShard[a.Shard], a.Blocks)
+			e.finish(e.shardBy(a.Shard), a.Blocks)
 		case txn.ActDone:
 			e.decided(o, c)
 		default:
@@ -400,6 +406,17 @@ func (e *Engine) closeItems(o *op, c *txn.Coordinator, s shard.ID) {
 			it.closed = true
 		}
 	}
+}
+
+// ask enqueues an item, in memory that came with its operation if there is any left.
+func (e *Engine) ask(it item) {
+	if len(it.op.spare) == 0 {
+		it.op.spare = make([]item, 1)
+	}
+	room := &it.op.spare[0]
+	it.op.spare = it.op.spare[1:]
+	*room = it
+	e.enqueue(room)
 }
 
 func (e *Engine) enqueue(it *item) {
@@ -435,7 +452,7 @@ func (e *Engine) decided(o *op, c *txn.Coordinator) {
 		e.step(o, 0, d.String())
 	}
 	e.crashOnDecision(c, d)
-	e.complete(o, res)
+	e.end(o, &res)
 }
 
 // endResult describes a transfer, or another operation, that ends without a definite outcome.

@@ -164,7 +164,7 @@ func (e *Engine) held(it *item) bool {
 	}
 	hold := false
 	for _, p := range it.coord.Participants() {
-		sh := e.byShard[p]
+		sh := e.shardBy(p)
 		if sh.doubtful {
 			e.probe(sh)
 			hold = true
@@ -303,7 +303,7 @@ func (e *Engine) startCall(o *op) {
 			return
 		}
 		it.shard = it.server.shard
-	} else if it.shard = e.byShard[o.call.Shard]; it.shard == nil {
+	} else if it.shard = e.shardBy(o.call.Shard); it.shard == nil {
 		e.complete(o, e.endResult(o, txn.DecidedUnavailable))
 		return
 	}

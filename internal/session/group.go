@@ -307,11 +307,11 @@ func (e *Engine) groupAnswer(r *request, i int, res *wire.Result) {
 		e.stepOf(g.ops[i], 0, out.Decision.String())
 	}
 	e.crashOnGroup(out.Decision)
-	e.endRecord(g, i, out)
+	e.endRecord(g, i, &out)
 }
 
 // endRecord ends one record of a group and tells its caller.
-func (e *Engine) endRecord(g *group, i int, res Result) {
+func (e *Engine) endRecord(g *group, i int, res *Result) {
 	e.tell(g, i, res)
 	g.states[i] = recordOver
 	e.closeRecords(g, 1)
@@ -321,12 +321,12 @@ func (e *Engine) endRecord(g *group, i int, res Result) {
 }
 
 // tell gives the caller of a record its result, unless it has one.
-func (e *Engine) tell(g *group, i int, res Result) {
+func (e *Engine) tell(g *group, i int, res *Result) {
 	if g.states[i] != recordOpen {
 		return
 	}
 	if g.ops != nil {
-		e.out.Dones = append(e.out.Dones, Done{Op: g.ops[i], Result: res})
+		e.out.Dones = append(e.out.Dones, Done{Op: g.ops[i], Result: *res})
 		return
 	}
 	e.placeEnds(g.batch, g.place(i), res)
@@ -405,7 +405,7 @@ func (e *Engine) failGroup(g *group) {
 	}
 	for i := range g.records {
 		if g.states[i] <= recordTold {
-			e.endRecord(g, i, Result{
+			e.endRecord(g, i, &Result{
 				Decision: txn.DecidedUnavailable, Record: g.records[i], Shard: g.shard.id, Detail: why,
 			})
 		}
@@ -427,10 +427,10 @@ func (e *Engine) abandonRecord(g *group, i int, why string) {
 	}
 	res := Result{Decision: txn.DecidedUnavailable, Record: g.records[i], Shard: g.shard.id, Detail: why}
 	if g.unrefused == 0 {
-		e.endRecord(g, i, res)
+		e.endRecord(g, i, &res)
 		return
 	}
 	res.Decision = txn.DecidedUnknown
-	e.tell(g, i, res)
+	e.tell(g, i, &res)
 	g.states[i] = recordTold
 }

@@ -132,7 +132,8 @@ func (e *Engine) onVote(it *item, res *wire.Result, votes *voteFinder) {
 	if e.o.Trace {
 		e.step(it.op, it.shard.id, answerText(a))
 	}
-	e.act(it.op, c, c.OnAnswer(it.shard.id, a))
+	var room [txn.MaxActions]txn.Action
+	e.act(it.op, c, c.OnAnswer(room[:0], it.shard.id, &a))
 	if it.op.over {
 		return
 	}

@@ -92,6 +92,14 @@ func (e *Engine) server(id shard.ServerID) *serverState {
 	return e.servers[i]
 }
 
+// shardBy returns a shard by id, nil if there is none. Ids are nearly always 1, 2, 3 and so on.
+func (e *Engine) shardBy(id shard.ID) *shardState {
+	if i := int(id) - 1; i >= 0 && i < len(e.shards) && e.shards[i].id == id {
+		return e.shards[i]
+	}
+	return e.byShard[id]
+}
+
 // target returns the server to which a shard's requests go now; nil: none can be reached.
 func (e *Engine) target(sh *shardState) *serverState {
 	if l := sh.leader; l != nil {
@@ -217,7 +225,7 @@ func (e *Engine) blame(o *op) (shard.ID, string) {
 		}
 		return s.shard.id, e.whyServer(s)
 	case o.kind == opCall:
-		return o.call.Shard, e.why(e.byShard[o.call.Shard])
+		return o.call.Shard, e.why(e.shardBy(o.call.Shard))
 	case o.kind == opSettle:
 		return e.blameAny(o.settle.silent(e.shards))
 	case o.kind == opAudit:
@@ -228,7 +236,7 @@ func (e *Engine) blame(o *op) (shard.ID, string) {
 		return parts[0], e.noRoom()
 	}
 	for _, p := range parts {
-		if sh := e.byShard[p]; sh.busy || e.target(sh) == nil || sh.doubtful {
+		if sh := e.shardBy(p); sh.busy || e.target(sh) == nil || sh.doubtful {
 			return p, e.why(sh)
 		}
 	}
@@ -236,7 +244,7 @@ func (e *Engine) blame(o *op) (shard.ID, string) {
 	if !ok {
 		p = parts[0]
 	}
-	return p, e.why(e.byShard[p])
+	return p, e.why(e.shardBy(p))
 }
 
 func (e *Engine) blameAny(silent []*shardState) (shard.ID, string) {

@@ -128,15 +128,17 @@ func (e *Engine) settle(o *op) {
 		e.settlementTimeout(o) // the servers' map disagrees with ours
 		return
 	}
+	var room [txn.MaxActions]txn.Action
 	for _, c := range slices.Clone(s.coords) {
 		if o.over {
 			return
 		}
 		if !c.Cross() {
-			e.act(o, c, c.OnAnswer(c.Participants()[0], s.answerOf(e.shards, c)))
+			a := s.answerOf(e.shards, c)
+			e.act(o, c, c.OnAnswer(room[:0], c.Participants()[0], &a))
 			continue
 		}
-		e.act(o, c, c.Start())
+		e.act(o, c, c.Start(room[:0]))
 	}
 }
 
@@ -259,8 +261,9 @@ func (e *Engine) settled(o *op) {
 // applied: it did not see it begin.
 func (e *Engine) settlementTimeout(o *op) {
 	s := o.settle
+	var room [txn.MaxActions]txn.Action
 	for _, c := range s.coords {
-		e.act(o, c, c.GiveUp())
+		e.act(o, c, c.GiveUp(room[:0]))
 		if o.over {
 			return
 		}

@@ -171,7 +171,7 @@ func (e *Engine) shed(o *op) {
 	}
 	busy := false
 	for _, p := range o.coord.Participants() {
-		busy = busy || e.byShard[p].busy
+		busy = busy || e.shardBy(p).busy
 	}
 	if busy {
 		e.expireForGood(o)

@@ -23,10 +23,12 @@ const (
 	timerGroupReach                      // a group needs a shard that was never reached
 )
 
-// timer names what it is for by number, so that it keeps nothing alive that is over.
+// timer names what it is for by number, so that it keeps nothing alive that is over: count of a kind, whose numbers
+// follow each other from id on.
 type timer struct {
-	kind timerKind
-	id   uint64
+	kind  timerKind
+	count uint32
+	id    uint64
 }
 
 // delayed is an item that goes out again later.
@@ -35,47 +37,50 @@ type delayed struct {
 	item *item
 }
 
-func (e *Engine) arm(ticks uint64, kind timerKind, id uint64) {
+func (e *Engine) arm(ticks uint64, kind timerKind, id uint64) { e.armRun(ticks, kind, id, 1) }
+
+// armRun arms a timer for each of count numbers from id on.
+func (e *Engine) armRun(ticks uint64, kind timerKind, id uint64, count int) {
 	at := e.now + max(ticks, 1)
-	e.timers[at] = append(e.timers[at], timer{kind: kind, id: id})
+	e.timers[at] = append(e.timers[at], timer{kind: kind, id: id, count: uint32(count)})
 }
 
-func (e *Engine) fire(t timer) {
-	switch t.kind {
+func (e *Engine) fire(kind timerKind, id uint64) {
+	switch kind {
 	case timerOp:
-		if o := e.opOf(t.id); o != nil {
+		if o := e.opOf(id); o != nil {
 			e.expire(o)
 		}
 	case timerRequest:
-		if r := e.requests.Get(t.id); r != nil {
+		if r := e.requests.Get(id); r != nil {
 			e.unanswered(r)
 		}
 	case timerReach:
-		if o := e.opOf(t.id); o != nil {
+		if o := e.opOf(id); o != nil {
 			e.unreached(o)
 		}
 	case timerPatience:
-		if o := e.opOf(t.id); o != nil {
+		if o := e.opOf(id); o != nil {
 			e.impatient(o)
 		}
 	case timerAudit:
-		if o := e.opOf(t.id); o != nil {
+		if o := e.opOf(id); o != nil {
 			e.resumeAudit(o)
 		}
 	case timerGroup:
-		if g := e.groups.Get(t.id); g != nil {
+		if g := e.groups.Get(id); g != nil {
 			e.expireGroup(g)
 		}
 	case timerGroupBusy:
-		if g := e.groups.Get(t.id); g != nil {
+		if g := e.groups.Get(id); g != nil {
 			e.shedGroup(g)
 		}
 	case timerOpBusy:
-		if o := e.opOf(t.id); o != nil {
+		if o := e.opOf(id); o != nil {
 			e.shed(o)
 		}
 	case timerGroupReach:
-		if g := e.groups.Get(t.id); g != nil {
+		if g := e.groups.Get(id); g != nil {
 			e.unreachedGroup(g)
 		}
 	default:
@@ -98,7 +103,8 @@ func (e *Engine) expire(o *op) {
 		o.endTick = e.now + e.o.GraceTicks
 		e.arm(e.o.GraceTicks, timerOp, uint64(o.id))
 	}
-	e.act(o, o.coord, o.coord.Expire())
+	var room [txn.MaxActions]txn.Action
+	e.act(o, o.coord, o.coord.Expire(room[:0]))
 }
 
 // reachTicks is how long an operation waits for a shard that this client has never reached. A shard
@@ -108,7 +114,7 @@ const reachTicks = 100
 // armReach arms the timer if one of the shards was never reached.
 func (e *Engine) armReach(o *op, shards ...shard.ID) {
 	for _, s := range shards {
-		if sh := e.byShard[s]; sh != nil && !sh.everUp {
+		if sh := e.shardBy(s); sh != nil && !sh.everUp {
 			e.arm(reachTicks, timerReach, uint64(o.id))
 			return
 		}
@@ -129,7 +135,7 @@ func (e *Engine) unreached(o *op) {
 		}
 	}
 	for _, s := range needs {
-		if sh := e.byShard[s]; sh != nil && !sh.everUp {
+		if sh := e.shardBy(s); sh != nil && !sh.everUp {
 			e.expireForGood(o)
 			return
 		}
@@ -140,7 +146,8 @@ func (e *Engine) unreached(o *op) {
 func (e *Engine) expireForGood(o *op) {
 	switch o.kind {
 	case opTransfer:
-		e.act(o, o.coord, o.coord.GiveUp())
+		var room [txn.MaxActions]txn.Action
+		e.act(o, o.coord, o.coord.GiveUp(room[:0]))
 	case opSettle:
 		e.settlementTimeout(o)
 	case opCall, opAudit:

@@ -79,11 +79,11 @@ const (
 	phaseOver
 )
 
-// heard is what a coordinator knows from one participant.
-type heard struct {
-	fact  ledger.Fact
-	block *Block
-}
+// maxParts is the most participants of a transfer: it has two accounts.
+const maxParts = 2
+
+// MaxActions is the most that a coordinator wants done at once.
+const MaxActions = 1 + maxParts
 
 // Coordinator is the client's side of one transfer (docs/PROTOCOL.md, sections 3 and 5).
 //
@@ -94,11 +94,17 @@ type heard struct {
 // It is single-threaded and pure. Callers carry out the actions in order, report every copy that
 // leaves with Sent and every sure refusal with Refused, and call Expire at the deadline and again
 // after the grace.
+//
+// A client has as many as it has transfers in flight, so one holds all that it needs: it allocates nothing, and
+// appends what it wants to actions that its caller lends it, MaxActions at most.
 type Coordinator struct {
-	record ledger.Record
-	digest ledger.Digest // zero for one shard
-	parts  []shard.ID    // sorted
-	heard  []heard       // parallel to parts
+	record *ledger.Record // never changed
+	digest ledger.Digest  // zero for one shard
+	// The participants are sorted. What is known of one stands at its position.
+	parts  [maxParts]shard.ID
+	facts  [maxParts]ledger.Fact
+	blocks [maxParts]*Block // that bear the facts; what is not nil comes first once the transfer is over
+	count  uint8            // of participants
 	phase  phase
 	// reason of the tombstone that poison writes.
 	reason ledger.Reason
@@ -116,10 +122,8 @@ type Coordinator struct {
 // NewCoordinator returns the coordinator of a new transfer, or of one that is sent again under its
 // id. The participants are sorted, one or two.
 func NewCoordinator(record ledger.Record, parts []shard.ID) *Coordinator {
-	c := &Coordinator{record: record, parts: parts, heard: make([]heard, len(parts)), reason: ledger.ReasonTimedOut}
-	if len(parts) > 1 {
-		c.digest = ledger.DigestOf(record)
-	}
+	c := &Coordinator{}
+	c.Init(&record, parts...)
 	return c
 }
 
@@ -131,8 +135,21 @@ func NewRecovery(record ledger.Record, parts []shard.ID, reason ledger.Reason) *
 	return c
 }
 
+// Init makes a zero coordinator what NewCoordinator returns, for callers that allocate many at once. The record is
+// not copied and must not change.
+func (c *Coordinator) Init(record *ledger.Record, parts ...shard.ID) {
+	if len(parts) == 0 || len(parts) > maxParts {
+		panic("txn: a transfer has one or two participants")
+	}
+	c.record, c.reason = record, ledger.ReasonTimedOut
+	c.count = uint8(copy(c.parts[:], parts))
+	if c.Cross() {
+		c.digest = ledger.DigestOf(*record)
+	}
+}
+
 // Record returns the transfer.
-func (c *Coordinator) Record() *ledger.Record { return &c.record }
+func (c *Coordinator) Record() *ledger.Record { return c.record }
 
 // Digest returns the transfer's digest, zero if it has one participant.
 func (c *Coordinator) Digest() ledger.Digest { return c.digest }
@@ -143,14 +160,14 @@ func (c *Coordinator) Content() ledger.Digest {
 	if c.Cross() {
 		return c.digest
 	}
-	return ledger.DigestOf(c.record)
+	return ledger.DigestOf(*c.record)
 }
 
 // Participants returns the sorted shards of the transfer. The caller must not change them.
-func (c *Coordinator) Participants() []shard.ID { return c.parts }
+func (c *Coordinator) Participants() []shard.ID { return c.parts[:c.count] }
 
 // Cross reports whether the transfer has more than one participant.
-func (c *Coordinator) Cross() bool { return len(c.parts) > 1 }
+func (c *Coordinator) Cross() bool { return c.count > 1 }
 
 // Decision returns how the transfer stands, and with DecidedAborted why.
 func (c *Coordinator) Decision() (Decision, ledger.Reason) { return c.decision, c.cause }
@@ -160,9 +177,9 @@ func (c *Coordinator) Explanation() (shard.Account, ledger.Amount) { return c.ac
 
 // Silent returns the first participant whose vote is not known.
 func (c *Coordinator) Silent() (shard.ID, bool) {
-	for i := range c.heard {
-		if c.heard[i].fact == ledger.FactNone {
-			return c.parts[i], true
+	for i, s := range c.Participants() {
+		if c.facts[i] == ledger.FactNone {
+			return s, true
 		}
 	}
 	return 0, false
@@ -186,18 +203,17 @@ func (c *Coordinator) Refused() {
 }
 
 // Start asks every participant.
-func (c *Coordinator) Start() []Action {
+func (c *Coordinator) Start(actions []Action) []Action {
 	if c.recovery {
 		c.phase = phaseSettle
-		return c.inquire()
+		return c.inquire(actions)
 	}
 	kind := ActTransfer
 	if c.Cross() {
 		kind = ActPrepare
 	}
-	actions := make([]Action, len(c.parts))
-	for i, s := range c.parts {
-		actions[i] = Action{Kind: kind, Shard: s}
+	for _, s := range c.Participants() {
+		actions = append(actions, Action{Kind: kind, Shard: s})
 	}
 	return actions
 }
@@ -205,41 +221,40 @@ func (c *Coordinator) Start() []Action {
 // Expire ends the present wait. At the deadline the coordinator poisons every participant whose
 // vote it does not know; after the grace it gives up. A transfer of which no copy can have been
 // appended ends at once.
-func (c *Coordinator) Expire() []Action {
+func (c *Coordinator) Expire(actions []Action) []Action {
 	switch c.phase {
 	case phaseRun:
 		if !c.MayBeApplied() {
-			return c.decide(DecidedUnavailable)
+			return c.decide(actions, DecidedUnavailable)
 		}
 		c.phase = phaseSettle
-		return c.inquire()
+		return c.inquire(actions)
 	case phaseSettle:
-		return c.GiveUp()
+		return c.GiveUp(actions)
 	case phaseOver:
-		return nil
+		return actions
 	}
 	panic("unreachable: phase")
 }
 
 // GiveUp ends the wait for the caller: unavailable if surely nothing was appended, else unknown.
-func (c *Coordinator) GiveUp() []Action {
+func (c *Coordinator) GiveUp(actions []Action) []Action {
 	switch {
 	case c.phase == phaseOver:
-		return nil
+		return actions
 	case c.MayBeApplied():
 		if planted.On(planted.TimeoutAsFailure) {
-			return c.decide(DecidedAborted)
+			return c.decide(actions, DecidedAborted)
 		}
-		return c.decide(DecidedUnknown)
+		return c.decide(actions, DecidedUnknown)
 	}
-	return c.decide(DecidedUnavailable)
+	return c.decide(actions, DecidedUnavailable)
 }
 
 // inquire poisons the participants without a known vote. A YES already held stays a YES.
-func (c *Coordinator) inquire() []Action {
-	var actions []Action
-	for i, s := range c.parts {
-		if c.heard[i].fact == ledger.FactNone {
+func (c *Coordinator) inquire(actions []Action) []Action {
+	for i, s := range c.Participants() {
+		if c.facts[i] == ledger.FactNone {
 			actions = append(actions, Action{Kind: ActInquire, Shard: s, Reason: c.reason})
 		}
 	}
@@ -247,20 +262,20 @@ func (c *Coordinator) inquire() []Action {
 }
 
 // OnAnswer takes what a shard said, to whichever question and however late.
-func (c *Coordinator) OnAnswer(from shard.ID, a Answer) []Action {
-	i := slices.Index(c.parts, from)
+func (c *Coordinator) OnAnswer(actions []Action, from shard.ID, a *Answer) []Action {
+	i := slices.Index(c.Participants(), from)
 	if i < 0 || c.phase == phaseOver {
-		return nil // a bystander's word changes nothing; a decision stands
+		return actions // a bystander's word changes nothing; a decision stands
 	}
 	if !c.Cross() {
-		return c.onSingle(a)
+		return c.onSingle(actions, a)
 	}
 	fact := c.factOf(from, a)
 	if fact == ledger.FactNone {
-		return nil
+		return actions
 	}
-	if c.heard[i].fact != ledger.FactCommitted { // COMMITTED says more than an older YES
-		c.heard[i] = heard{fact: fact, block: a.Block}
+	if c.facts[i] != ledger.FactCommitted { // COMMITTED says more than an older YES
+		c.facts[i], c.blocks[i] = fact, a.Block
 	}
 	switch fact {
 	case ledger.FactAborted:
@@ -271,21 +286,21 @@ func (c *Coordinator) OnAnswer(from shard.ID, a Answer) []Action {
 		if a.Code == ledger.ResultConflict {
 			c.cause = ledger.ReasonIDConflict
 		}
-		return c.decide(DecidedAborted)
+		return c.decide(actions, DecidedAborted)
 	case ledger.FactCommitted:
-		return c.decide(DecidedCommitted)
+		return c.decide(actions, DecidedCommitted)
 	case ledger.FactYes, ledger.FactNone:
 	}
 	if _, silent := c.Silent(); silent && !planted.On(planted.EarlyAck) {
-		return nil
+		return actions
 	}
-	return c.decide(DecidedCommitted)
+	return c.decide(actions, DecidedCommitted)
 }
 
 // factOf returns the fact that an answer bears. Success needs the shape of a certificate: the
 // client cannot check a MAC, so it checks that the shard speaks of this id and this content. A
 // refusal is believed without one: the client then reports a failure and spreads nothing.
-func (c *Coordinator) factOf(from shard.ID, a Answer) ledger.Fact {
+func (c *Coordinator) factOf(from shard.ID, a *Answer) ledger.Fact {
 	v := a.Vote
 	if v != nil && a.Block != nil && a.Block.Shard == from && v.ID == c.record.ID && v.Digest == c.digest {
 		return v.Fact
@@ -298,44 +313,44 @@ func (c *Coordinator) factOf(from shard.ID, a Answer) ledger.Fact {
 }
 
 // onSingle takes the answer of the only participant, whose log decides at once.
-func (c *Coordinator) onSingle(a Answer) []Action {
+func (c *Coordinator) onSingle(actions []Action, a *Answer) []Action {
 	switch {
 	case a.Code == ledger.ResultConflict:
 		c.cause = ledger.ReasonIDConflict
-		return c.decide(DecidedAborted)
+		return c.decide(actions, DecidedAborted)
 	case a.Code != ledger.ResultState:
-		return nil
+		return actions
 	case a.State == ledger.Committed:
-		return c.decide(DecidedCommitted)
+		return c.decide(actions, DecidedCommitted)
 	case a.State == ledger.Aborted:
 		c.explain(a)
-		return c.decide(DecidedAborted)
+		return c.decide(actions, DecidedAborted)
 	}
-	return nil
+	return actions
 }
 
-func (c *Coordinator) explain(a Answer) {
+func (c *Coordinator) explain(a *Answer) {
 	c.cause, c.account, c.available = a.Reason, a.Account, a.Available
 }
 
 // decide fixes the decision, tells the caller first, and spreads the certificates.
-func (c *Coordinator) decide(d Decision) []Action {
+func (c *Coordinator) decide(actions []Action, d Decision) []Action {
 	c.decision, c.phase = d, phaseOver
-	actions := []Action{{Kind: ActDone}}
+	actions = append(actions, Action{Kind: ActDone})
 	if !c.Cross() || (d != DecidedCommitted && d != DecidedAborted) {
 		return actions
 	}
-	var blocks []*Block
-	for i := range c.heard {
-		if c.heard[i].block != nil {
-			blocks = append(blocks, c.heard[i].block)
+	blocks := c.blocks[:0] // which fact is of which block matters no more
+	for _, b := range c.blocks {
+		if b != nil {
+			blocks = append(blocks, b)
 		}
 	}
 	if len(blocks) == 0 {
 		return actions // an abort without certificate: recovery spreads it
 	}
-	for i, s := range c.parts {
-		if f := c.heard[i].fact; f != ledger.FactAborted && f != ledger.FactCommitted {
+	for i, s := range c.Participants() {
+		if f := c.facts[i]; f != ledger.FactAborted && f != ledger.FactCommitted {
 			actions = append(actions, Action{Kind: ActFinish, Shard: s, Blocks: blocks})
 		}
 	}

@@ -21,10 +21,10 @@ func coordinatorRecord() ledger.Record {
 
 // answerOf builds what a shard says: yes, no, committed, none, conflict, bare-no (without a
 // certificate), other-content or bystander (certificates that must not count).
-func answerOf(c *Coordinator, s shard.ID, what string) Answer {
+func answerOf(c *Coordinator, s shard.ID, what string) *Answer {
 	v := Vote{ID: c.Record().ID, Digest: c.Digest()}
 	b := &Block{Shard: s}
-	a := Answer{Vote: &v, Block: b}
+	a := &Answer{Vote: &v, Block: b}
 	switch what {
 	case "yes":
 		a.State, v.Fact = ledger.Prepared, ledger.FactYes
@@ -35,19 +35,19 @@ func answerOf(c *Coordinator, s shard.ID, what string) Answer {
 		a.Account, a.Available = 1, ledger.Units(3)
 		v.Fact, v.Reason = ledger.FactAborted, a.Reason
 	case "bare-no":
-		return Answer{State: ledger.Aborted, Reason: ledger.ReasonCancelled}
+		return &Answer{State: ledger.Aborted, Reason: ledger.ReasonCancelled}
 	case "conflict":
 		a.Code, v.Fact, v.Reason = ledger.ResultConflict, ledger.FactAborted, ledger.ReasonIDConflict
 	case "bare-yes":
-		return Answer{State: ledger.Prepared}
+		return &Answer{State: ledger.Prepared}
 	case "bare-committed":
-		return Answer{State: ledger.Committed}
+		return &Answer{State: ledger.Committed}
 	case "other-content":
 		a.State, v.Fact, v.Digest = ledger.Prepared, ledger.FactYes, ledger.Digest{9}
 	case "bystander":
 		a.State, v.Fact, b.Shard = ledger.Aborted, ledger.FactAborted, 3
 	case "none":
-		return Answer{State: ledger.None}
+		return &Answer{State: ledger.None}
 	default:
 		panic("unknown answer " + what)
 	}
@@ -91,7 +91,7 @@ func TestCoordinator(t *testing.T) {
 		if d.HasArg("recovery") {
 			c = NewRecovery(coordinatorRecord(), parts, ledger.ReasonCancelled)
 		}
-		out := showActions(c.Start())
+		out := showActions(c.Start(nil))
 		for _, line := range strings.Split(strings.TrimSpace(d.Input), "\n") {
 			f := strings.Fields(line)
 			switch {
@@ -101,12 +101,12 @@ func TestCoordinator(t *testing.T) {
 			case f[0] == "refused":
 				c.Refused()
 			case f[0] == "expire":
-				out += showActions(c.Expire())
+				out += showActions(c.Expire(nil))
 			case f[0] == "giveup":
-				out += showActions(c.GiveUp())
+				out += showActions(c.GiveUp(nil))
 			default:
 				s := shard.ID(f[0][1] - '0')
-				out += showActions(c.OnAnswer(s, answerOf(c, s, f[1])))
+				out += showActions(c.OnAnswer(nil, s, answerOf(c, s, f[1])))
 			}
 		}
 		decision, reason := c.Decision()
@@ -119,7 +119,7 @@ func TestCoordinator(t *testing.T) {
 func TestCoordinatorAnyOrder(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		c := NewCoordinator(coordinatorRecord(), []shard.ID{1, 2})
-		c.Start()
+		c.Start(nil)
 		c.Sent()
 		yes := map[shard.ID]bool{}
 		committed := false
@@ -133,9 +133,9 @@ func TestCoordinatorAnyOrder(t *testing.T) {
 			before, _ := c.Decision()
 			switch {
 			case what == "expire":
-				c.Expire()
+				c.Expire(nil)
 			default:
-				c.OnAnswer(s, answerOf(c, s, what))
+				c.OnAnswer(nil, s, answerOf(c, s, what))
 			}
 			if before == Undecided && s <= 2 {
 				yes[s] = yes[s] || what == "yes"

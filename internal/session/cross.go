@@ -1,0 +1,70 @@
+package session
+
+import (
+	"slices"
+
+	"raftbank/internal/ledger"
+	"raftbank/internal/txn"
+)
+
+// crossing is a transfer between two shards with everything that it nearly always needs, in one piece: a client may
+// have tens of thousands in flight, and many small objects cost more to allocate and to collect than all the rest
+// of a transfer.
+type crossing struct {
+	op    op
+	coord txn.Coordinator
+	items [2]item // its PREPAREs
+	open  [2]*item
+}
+
+// slab allocates the crossings of a batch many at a time. None is used again: the collector takes a piece of memory
+// once none of its crossings is referred to.
+type slab struct {
+	free []crossing
+	size int // of the last piece
+}
+
+// Sizes of a slab's pieces, in crossings. Each is twice the one before, for most of a batch may be within a shard.
+const (
+	leastSlab = 4
+	mostSlab  = 256
+)
+
+// next returns a zero crossing; at most so many are needed, with it.
+func (s *slab) next(most int) *crossing {
+	if len(s.free) == 0 {
+		s.size = min(max(2*s.size, leastSlab), mostSlab)
+		s.free = make([]crossing, min(s.size, most))
+	}
+	x := &s.free[0]
+	s.free = s.free[1:]
+	return x
+}
+
+// beginCross begins a transfer between two shards in zero memory. Its timers are for the caller to arm, before
+// anything else is begun. The record must not change.
+func (e *Engine) beginCross(x *crossing, r *ledger.Record, w way) *op {
+	o := &x.op
+	o.kind, o.coord, o.spare, o.open = opTransfer, &x.coord, x.items[:], x.open[:0]
+	e.addOp(o)
+	x.coord.Init(r, w.shard.id, w.other.id)
+	e.admit(o)
+	return o
+}
+
+// armTransfers arms the timers of transfers between shards that were begun one after the other.
+func (e *Engine) armTransfers(ops ...*op) {
+	if len(ops) == 0 {
+		return
+	}
+	// With the deadlines first it does not show that each kind of timer stands together: what a transfer's other
+	// timers would end has ended with its deadline, if they are due at the same tick.
+	e.armRun(e.o.DeadlineTicks, timerOp, uint64(ops[0].id), len(ops))
+	e.armRun(e.o.BusyTicks, timerOpBusy, uint64(ops[0].id), len(ops))
+	if !slices.ContainsFunc(e.shards, func(sh *shardState) bool { return !sh.everUp }) {
+		return
+	}
+	for _, o := range ops {
+		e.armReach(o, o.coord.Participants()...)
+	}
+}
