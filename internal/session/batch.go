@@ -48,6 +48,9 @@ func (e *Engine) TransferBatch(records []ledger.Record) OpID {
 				Decision: txn.DecidedAborted, Record: records[i], Reason: way.reason, Account: way.account,
 			})
 		case way.other != nil:
+			if b.batch.ops == nil {
+				b.batch.ops = make([]*op, 0, len(records)-i)
+			}
 			x := memory.next(len(records) - i)
 			x.op.parent, x.op.place = b, uint32(i)
 			b.batch.ops = append(b.batch.ops, e.beginCross(x, &records[i], way))

@@ -152,22 +152,22 @@ const (
 // op is one operation in the engine.
 type op struct {
 	id       OpID
+	place    uint32 // in parent
 	kind     opKind
+	admitted bool
+	detached bool // the caller has its answer; only the protocol goes on
+	over     bool
+	parent   *op              // the batch of a transfer, whose caller has the answer at place
 	coord    *txn.Coordinator // opTransfer
 	settle   *settlement      // opSettle
 	call     *Call            // opCall
 	audit    *audit           // opAudit
 	batch    *batch           // opBatch
-	parent   *op              // the batch of a transfer, whose caller has the answer at place
-	place    uint32
-	since    uint64 // tick at which it was begun
-	endTick  uint64 // opTransfer: when its grace ends, once it has one
-	admitted bool
-	detached bool // the caller has its answer; only the protocol goes on
-	over     bool
-	probes   *shardState // a call of the engine's own, to see whether the shard serves
-	open     []*item     // items that may still be sent or answered
-	spare    []item      // memory of items to come
+	since    uint64           // tick at which it was begun
+	endTick  uint64           // opTransfer: when its grace ends, once it has one
+	probes   *shardState      // a call of the engine's own, to see whether the shard serves
+	open     []*item          // items that may still be sent or answered
+	spare    []item           // memory of items to come
 }
 
 // New returns an engine without connections.

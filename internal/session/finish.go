@@ -1,6 +1,8 @@
 package session
 
 import (
+	"slices"
+
 	"raftbank/internal/txn"
 	"raftbank/internal/wire"
 )
@@ -27,11 +29,17 @@ type finishChunk struct {
 
 func newFinishChunk() *finishChunk { return &finishChunk{seen: map[*txn.Block]bool{}} }
 
+// holds reports whether a block is in the chunk. Most transfers are decided by blocks that others have just brought.
+func (c *finishChunk) holds(b *txn.Block) bool {
+	const newest = 8
+	return slices.Contains(c.blocks[max(0, len(c.blocks)-newest):], b) || c.seen[b]
+}
+
 // add takes the blocks that decide one transfer together; false: they do not fit.
 func (c *finishChunk) add(blocks []*txn.Block) bool {
 	more := 0
 	for _, b := range blocks {
-		if !c.seen[b] {
+		if !c.holds(b) {
 			more += len(b.Votes)
 		}
 	}
@@ -39,7 +47,7 @@ func (c *finishChunk) add(blocks []*txn.Block) bool {
 		return false
 	}
 	for _, b := range blocks {
-		if !c.seen[b] {
+		if !c.holds(b) {
 			c.seen[b] = true
 			c.blocks = append(c.blocks, b)
 		}

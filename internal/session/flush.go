@@ -5,6 +5,7 @@ import (
 
 	"raftbank/internal/ledger"
 	"raftbank/internal/planted"
+	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 	"raftbank/internal/wire"
 )
@@ -29,12 +30,12 @@ const (
 type item struct {
 	op     *op
 	coord  *txn.Coordinator // transfer, prepare, inquire
-	kind   itemKind
-	reason ledger.Reason
 	shard  *shardState
 	server *serverState // calls to one server
-	queued bool         // stands in a ready list
-	closed bool         // not to be sent again
+	kind   itemKind
+	reason ledger.Reason
+	queued bool // stands in a ready list
+	closed bool // not to be sent again
 }
 
 // request is what was sent in one message and is not fully answered.
@@ -113,15 +114,20 @@ func (e *Engine) flushShard(sh *shardState) {
 	ready := sh.ready
 	sh.ready = nil // a probe may join meanwhile
 	kept := ready[:0]
-	for _, it := range ready {
+	held := holder{e: e}
+	for i, it := range ready {
 		switch {
 		case it.op.over || it.closed:
 			it.queued = false
-		case quiet && (it.kind == itemTransfer || it.kind == itemPrepare), e.held(it), e.crash.holdsItem(it):
+		case quiet && (it.kind == itemTransfer || it.kind == itemPrepare), held.holds(it), e.crash.holdsItem(it):
 			kept = append(kept, it)
 		default:
 			it.queued = false
-			groups[it.group()] = append(groups[it.group()], it)
+			kind := it.group()
+			if groups[kind] == nil { // nearly always all are of one kind
+				groups[kind] = make([]*item, 0, len(ready)-i)
+			}
+			groups[kind] = append(groups[kind], it)
 		}
 	}
 	clear(ready[len(kept):])
@@ -156,14 +162,29 @@ func batchOf(kind itemKind) int {
 	return wire.MaxBatch
 }
 
-// held reports whether a PREPARE should wait because a participant may be unable to vote. As long as
+// holder tells which PREPAREs of one flush of a shard wait.
+type holder struct {
+	e     *Engine
+	parts []shard.ID // that were looked at last, and
+	hold  bool       // what came of it: nothing that it hangs on changes meanwhile
+}
+
+// holds reports whether a PREPARE should wait because a participant may be unable to vote. As long as
 // no copy has left, waiting keeps the transfer surely unapplied and reserves no money.
-func (e *Engine) held(it *item) bool {
+func (h *holder) holds(it *item) bool {
 	if it.kind != itemPrepare || it.coord.MayBeApplied() {
 		return false
 	}
+	if parts := it.coord.Participants(); !slices.Equal(parts, h.parts) {
+		h.parts, h.hold = parts, h.e.unable(parts)
+	}
+	return h.hold
+}
+
+// unable reports whether one of the shards may be unable to vote. A doubtful one is asked.
+func (e *Engine) unable(parts []shard.ID) bool {
 	hold := false
-	for _, p := range it.coord.Participants() {
+	for _, p := range parts {
 		sh := e.shardBy(p)
 		if sh.doubtful {
 			e.probe(sh)

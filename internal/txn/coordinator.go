@@ -100,21 +100,20 @@ const MaxActions = 1 + maxParts
 type Coordinator struct {
 	record *ledger.Record // never changed
 	digest ledger.Digest  // zero for one shard
-	// The participants are sorted. What is known of one stands at its position.
+	// The participants are sorted, count of them. What is known of one stands at its position.
 	parts  [maxParts]shard.ID
+	blocks [maxParts]*Block // that bear the facts; once the transfer is over, what is not nil comes first
 	facts  [maxParts]ledger.Fact
-	blocks [maxParts]*Block // that bear the facts; what is not nil comes first once the transfer is over
-	count  uint8            // of participants
+	count  uint8
 	phase  phase
 	// reason of the tombstone that poison writes.
 	reason ledger.Reason
-	// unrefused counts copies that left and were not surely refused: any of them may be appended.
-	unrefused int
 	// recovery: this coordinator did not start the transfer, so silence proves nothing.
 	recovery bool
-
-	decision  Decision
-	cause     ledger.Reason
+	decision Decision
+	cause    ledger.Reason
+	// unrefused counts copies that left and were not surely refused: any of them may be appended.
+	unrefused int
 	account   shard.Account
 	available ledger.Amount
 }
