@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"encoding/binary"
+
 	"raftbank/internal/ledger"
 	"raftbank/internal/shard"
 )
@@ -76,14 +78,16 @@ func (v *Result) appendTo(b []byte) []byte {
 }
 
 func (v *Result) decode(r *reader) {
-	v.Item = r.u32()
-	v.Code = ledger.ResultCode(r.u8())
-	v.State = ledger.TransferState(r.u8())
-	v.Reason = ledger.Reason(r.u8())
-	v.Account = shard.Account(r.u64())
-	v.Available = r.amount()
-	v.Epoch = r.u32()
-	v.Index, v.Term = r.u64(), r.u64()
+	b := r.take(resultHeadBytes) // at once: a reply has thousands of results
+	if b == nil {
+		return
+	}
+	v.Item = binary.LittleEndian.Uint32(b)
+	v.Code, v.State, v.Reason = ledger.ResultCode(b[4]), ledger.TransferState(b[5]), ledger.Reason(b[6])
+	v.Account = shard.Account(binary.LittleEndian.Uint64(b[7:]))
+	v.Available.Lo, v.Available.Hi = binary.LittleEndian.Uint64(b[15:]), binary.LittleEndian.Uint64(b[23:])
+	v.Epoch = binary.LittleEndian.Uint32(b[31:])
+	v.Index, v.Term = binary.LittleEndian.Uint64(b[35:]), binary.LittleEndian.Uint64(b[43:])
 	if v.HasRecord = r.bool(); v.HasRecord {
 		if b := r.take(ledger.RecordSize); b != nil {
 			v.Record = ledger.DecodeRecord(b)

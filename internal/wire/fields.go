@@ -25,10 +25,13 @@ const (
 	inquiryBytes = idBytes + digestBytes + 4
 	voteBytes    = 54
 	blockBytes   = 16 + 4 + 4 + 4 + 32
-	resultBytes  = 4 + 3 + 8 + 16 + 4 + 8 + 8 + 1 + 1
+	resultBytes  = resultHeadBytes + 1 + 1
 	balanceBytes = 8 + 1 + 5*16
 	runBytes     = 4 + 4
 )
+
+// resultHeadBytes is the size of what every Result has, up to its truth values.
+const resultHeadBytes = 4 + 3 + 8 + 16 + 4 + 8 + 8
 
 func appendU32(b []byte, n uint32) []byte { return binary.LittleEndian.AppendUint32(b, n) }
 func appendU64(b []byte, n uint64) []byte { return binary.LittleEndian.AppendUint64(b, n) }
@@ -232,9 +235,10 @@ func (r *reader) block(k *txn.Block) {
 		return
 	}
 	k.Votes = make([]txn.Vote, n)
+	rest := r.take(n * voteBytes)
 	for j := range k.Votes {
 		// count has checked that n whole votes are there.
-		k.Votes[j], r.rest, _ = txn.DecodeVote(r.rest)
+		k.Votes[j], rest, _ = txn.DecodeVote(rest)
 	}
 }
 
