@@ -7,6 +7,7 @@ import (
 
 	"raftbank/internal/ledger"
 	"raftbank/internal/session"
+	"raftbank/internal/txn"
 )
 
 // Tally is what became of many transfers: how many committed and when, and a result for each other one.
@@ -30,13 +31,12 @@ type Other struct {
 
 // batch is the transfers of one call and what became of them. The loop owns it until the call is done.
 type batch struct {
-	c         *Client
-	transfers []Transfer      // with their ids
-	records   []ledger.Record // parallel; the engine's
-	open      int             // transfers without an outcome
-	ended     []bool          // parallel to transfers
-	results   []Result        // parallel, if the caller wants one of each
-	tally     Tally           // if it does not
+	c       *Client
+	records []ledger.Record // with their ids; the engine's
+	open    int             // transfers without an outcome
+	ended   []bool          // parallel to records
+	results []Result        // parallel, if the caller wants one of each
+	tally   Tally           // if it does not
 }
 
 // TransferBatch carries out transfers as one call and returns their results in the same order when
@@ -69,18 +69,16 @@ func (c *Client) TransferMany(ctx context.Context, ts []Transfer) (Tally, error)
 }
 
 func (c *Client) newBatch(ts []Transfer) *batch {
-	b := &batch{
-		c: c, transfers: slices.Clone(ts), records: make([]ledger.Record, len(ts)), open: len(ts), ended: make([]bool, len(ts)),
+	b := &batch{c: c, records: make([]ledger.Record, len(ts)), open: len(ts), ended: make([]bool, len(ts))}
+	for i := range ts {
+		b.records[i] = recordOf(ts[i])
 	}
-	drawIDs(b.transfers)
-	for i := range b.transfers {
-		b.records[i] = recordOf(b.transfers[i])
-	}
+	drawIDs(b.records)
 	return b
 }
 
 func (b *batch) do(ctx context.Context) error {
-	if len(b.transfers) == 0 {
+	if len(b.records) == 0 {
 		return nil
 	}
 	_, err := b.c.do(ctx, &call{kind: callBatch, batch: b})
@@ -100,7 +98,7 @@ func (b *batch) committed(c *session.Committed, latency time.Duration) {
 		}
 		b.ended[at] = true
 		if b.results != nil {
-			b.results[at] = Result{Transfer: b.transfers[at], Kind: Intra, Outcome: Committed, Latency: latency}
+			b.results[at] = Result{Transfer: transferOf(&b.records[at]), Kind: Intra, Outcome: Committed, Latency: latency}
 		}
 	}
 }
@@ -109,14 +107,19 @@ func (b *batch) committed(c *session.Committed, latency time.Duration) {
 func (b *batch) answer(at uint32, r *session.Result, latency time.Duration) {
 	b.open--
 	b.ended[at] = true
+	if b.results == nil && r.Decision == txn.DecidedCommitted {
+		kind := Intra
+		if r.Cross {
+			kind = Cross
+		}
+		b.count(kind, 1, latency)
+		return
+	}
 	res := b.c.resultOf(r)
-	res.Transfer, res.Latency = b.transfers[at], latency
-	switch {
-	case b.results != nil:
+	res.Transfer, res.Latency = transferOf(&b.records[at]), latency
+	if b.results != nil {
 		b.results[at] = res
-	case res.Outcome == Committed:
-		b.count(res.Kind, 1, latency)
-	default:
+	} else {
 		b.tally.Others = append(b.tally.Others, Other{Index: int(at), Result: res})
 	}
 }
@@ -134,7 +137,7 @@ func (b *batch) count(k Kind, n int, latency time.Duration) {
 
 // end ends what is open with one result.
 func (b *batch) end(r *session.Result, latency time.Duration) {
-	for at := range b.transfers {
+	for at := range b.records {
 		if !b.ended[at] {
 			r.Record = b.records[at]
 			b.answer(uint32(at), r, latency)

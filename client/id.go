@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"sync"
 	"time"
+
+	"raftbank/internal/ledger"
 )
 
 // ids draws ULIDs that ascend even within a millisecond.
@@ -23,14 +25,14 @@ func NewID() ID {
 	return nextID(uint64(time.Now().UnixMilli()))
 }
 
-// drawIDs gives every transfer without an id one.
-func drawIDs(ts []Transfer) {
+// drawIDs gives every record without an id one.
+func drawIDs(rs []ledger.Record) {
 	ids.Lock()
 	defer ids.Unlock()
 	now := uint64(time.Now().UnixMilli())
-	for i := range ts {
-		if ts[i].ID.IsZero() {
-			ts[i].ID = nextID(now)
+	for i := range rs {
+		if rs[i].ID.IsZero() {
+			rs[i].ID = nextID(now)
 		}
 	}
 }
