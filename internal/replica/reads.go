@@ -212,7 +212,7 @@ func (r *Replica) answerStatus(c call, item uint32, id ledger.TransferID) {
 	reply.Results = append(reply.Results, wire.Result{
 		Item: item, Code: ledger.ResultState, State: o.State, Reason: o.Reason, Account: o.Account,
 		Available: o.Available, Epoch: epoch, Index: o.Index, Term: o.Term,
-		HasRecord: o.HasRecord, Record: o.Record, Digest: o.Digest,
+		Content: wire.ContentOf(&o),
 	})
 }
 

@@ -96,9 +96,8 @@ func (e *Engine) impatient(o *op) {
 func (s *settlement) contents() []ledger.Record {
 	var out []ledger.Record
 	for i := range s.results {
-		r := &s.results[i]
-		if s.answered[i] && r.HasRecord && !slices.Contains(out, r.Record) {
-			out = append(out, r.Record)
+		if known := s.results[i].Content; s.answered[i] && known != nil && known.HasRecord && !slices.Contains(out, known.Record) {
+			out = append(out, known.Record)
 		}
 	}
 	return out
@@ -146,7 +145,7 @@ func (e *Engine) settle(o *op) {
 func (s *settlement) answerOf(shards []*shardState, c *txn.Coordinator) txn.Answer {
 	for i := range s.results {
 		r := &s.results[i]
-		if s.answered[i] && r.HasRecord && r.Record == *c.Record() && shards[i].id == c.Participants()[0] {
+		if known := r.Content; s.answered[i] && known != nil && known.HasRecord && known.Record == *c.Record() && shards[i].id == c.Participants()[0] {
 			return txn.Answer{Code: r.Code, State: r.State, Reason: r.Reason, Account: r.Account, Available: r.Available}
 		}
 	}
@@ -176,7 +175,7 @@ func (e *Engine) settleUnseen(o *op) {
 		}
 		tombs++
 		// A wildcard has no digest.
-		if s.results[i].Digest != (ledger.Digest{}) && !s.cancel {
+		if known := s.results[i].Content; known != nil && known.Digest != (ledger.Digest{}) && !s.cancel {
 			s.reason = s.results[i].Reason
 		}
 	}

@@ -64,11 +64,17 @@ func (v *Result) appendTo(b []byte) []byte {
 	b = appendU32(b, v.Epoch)
 	b = appendU64(b, v.Index)
 	b = appendU64(b, v.Term)
+	if v.Content == nil {
+		return append(b, 0, 0)
+	}
+	return v.Content.appendTo(b)
+}
+
+func (v *Content) appendTo(b []byte) []byte {
 	b = appendBool(b, v.HasRecord)
 	if v.HasRecord {
 		b = v.Record.AppendTo(b)
 	}
-	// Only results of StatusRequest have a digest; the others save its 32 bytes.
 	hasDigest := v.Digest != ledger.Digest{}
 	b = appendBool(b, hasDigest)
 	if hasDigest {
@@ -88,6 +94,16 @@ func (v *Result) decode(r *reader) {
 	v.Available.Lo, v.Available.Hi = binary.LittleEndian.Uint64(b[15:]), binary.LittleEndian.Uint64(b[23:])
 	v.Epoch = binary.LittleEndian.Uint32(b[31:])
 	v.Index, v.Term = binary.LittleEndian.Uint64(b[35:]), binary.LittleEndian.Uint64(b[43:])
+	// Nearly all results are without: both truth values are false.
+	if len(r.rest) >= 2 && r.rest[0] == 0 && r.rest[1] == 0 {
+		r.rest = r.rest[2:]
+		return
+	}
+	v.Content = &Content{}
+	v.Content.decode(r)
+}
+
+func (v *Content) decode(r *reader) {
 	if v.HasRecord = r.bool(); v.HasRecord {
 		if b := r.take(ledger.RecordSize); b != nil {
 			v.Record = ledger.DecodeRecord(b)

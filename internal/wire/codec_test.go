@@ -134,6 +134,10 @@ func settle(v reflect.Value) {
 		for i := range v.Len() {
 			settle(v.Index(i))
 		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			settle(v.Elem())
+		}
 	case reflect.Struct:
 		for i := range v.NumField() {
 			if onlySent(v.Type().Field(i)) {
@@ -154,8 +158,8 @@ func settle(v reflect.Value) {
 			m.Members = m.Members[:min(len(m.Members), maxMembers)]
 			m.Founding = m.Founding[:min(len(m.Founding), maxMembers)]
 		case *Result:
-			if !m.HasRecord {
-				m.Record = ledger.Record{}
+			if k := m.Content; k != nil && !k.HasRecord {
+				m.Content = ContentOf(&ledger.Outcome{Digest: k.Digest})
 			}
 		case *Reply:
 			m.Committed, m.Voted = orderly(m.Committed), orderly(m.Voted)
@@ -219,6 +223,10 @@ func fill(v reflect.Value, n *uint64) {
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
 		fill(v.Index(0), n)
 		fill(v.Index(1), n)
+	case reflect.Pointer: // the values stay those that they were when the fields stood in the struct itself
+		*n -= 2
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), n)
 	case reflect.Array:
 		for i := range v.Len() {
 			fill(v.Index(i), n)

@@ -328,9 +328,23 @@ type Result struct {
 	Epoch     uint32
 	Index     uint64
 	Term      uint64
-	HasRecord bool          // StatusRequest: Record is set
-	Record    ledger.Record // StatusRequest only
-	Digest    ledger.Digest // StatusRequest only
+	Content   *Content // StatusRequest: the content that the shard holds under the id; nil: it knows of none
+}
+
+// Content is the content that a shard holds under an id: apart from Result, for replies have thousands of results
+// without.
+type Content struct {
+	HasRecord bool // else it is a tombstone's: only the digest is known
+	Record    ledger.Record
+	Digest    ledger.Digest
+}
+
+// ContentOf returns the content of a transfer's state, nil if it has none: an id that is not known, or a wildcard.
+func ContentOf(o *ledger.Outcome) *Content {
+	if !o.HasRecord && o.Digest == (ledger.Digest{}) {
+		return nil
+	}
+	return &Content{HasRecord: o.HasRecord, Record: o.Record, Digest: o.Digest}
 }
 
 // Balance is the answer for one account of a BalanceRequest.

@@ -152,7 +152,7 @@ func (b *Bank) serve(to shard.ServerID, s shard.ID, m wire.Message, reply *wire.
 		for i, id := range m.IDs {
 			o, _ := b.states[s].Lookup(id)
 			reply.Results = append(reply.Results, wire.Result{
-				Item: uint32(i), State: o.State, Reason: o.Reason, HasRecord: o.HasRecord, Record: o.Record, Digest: o.Digest,
+				Item: uint32(i), State: o.State, Reason: o.Reason, Content: wire.ContentOf(&o),
 			})
 		}
 	case *wire.CancelRequest:
