@@ -13,7 +13,8 @@ import (
 type batch struct {
 	open   int      // transfers whose caller has no answer yet
 	groups []*group // those within one shard
-	ops    []*op    // the others, and those that left their group
+	cross  slab     // those between two
+	ops    []*op    // those that left their group
 }
 
 // Committed tells that transfers within one shard of a batch have committed: those at Places, or, if that is
@@ -39,7 +40,7 @@ func (e *Engine) TransferBatch(records []ledger.Record) OpID {
 		return b.id
 	}
 	parts := make([][]uint32, len(e.shards)) // places by shard
-	var memory slab
+	first := e.ops.Next()
 	for i := range records {
 		way := e.wayOf(&records[i])
 		switch {
@@ -48,18 +49,17 @@ func (e *Engine) TransferBatch(records []ledger.Record) OpID {
 				Decision: txn.DecidedAborted, Record: records[i], Reason: way.reason, Account: way.account,
 			})
 		case way.other != nil:
-			if b.batch.ops == nil {
-				b.batch.ops = make([]*op, 0, len(records)-i)
-			}
-			x := memory.next(len(records) - i)
+			x := b.batch.cross.next(len(records) - i)
 			x.op.parent, x.op.place = b, uint32(i)
-			b.batch.ops = append(b.batch.ops, e.beginCross(x, &records[i], way))
+			e.beginCross(x, &records[i], way)
 		default:
 			at := slices.Index(e.shards, way.shard)
 			parts[at] = append(parts[at], uint32(i))
 		}
 	}
-	e.armTransfers(b.batch.ops...)
+	if n := e.ops.Next() - first; n > 0 {
+		e.armCross(OpID(first), int(n))
+	}
 	for at, places := range parts {
 		for part := range slices.Chunk(places, e.maxGroup()) {
 			g := &group{shard: e.shards[at], places: part, records: make([]ledger.Record, len(part))}
@@ -154,6 +154,11 @@ func (e *Engine) batchEnds(b *op, n int) {
 
 // abandonBatch answers every open transfer of a batch with what is known.
 func (e *Engine) abandonBatch(b *op) {
+	for _, piece := range b.batch.cross.pieces {
+		for i := range piece {
+			e.abandon(&piece[i].op)
+		}
+	}
 	for _, o := range b.batch.ops {
 		e.abandon(o)
 	}

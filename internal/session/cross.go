@@ -17,12 +17,9 @@ type crossing struct {
 	open  [2]*item
 }
 
-// slab allocates the crossings of a batch many at a time. None is used again: the collector takes a piece of memory
-// once none of its crossings is referred to.
-type slab struct {
-	free []crossing
-	size int // of the last piece
-}
+// slab holds the crossings of a batch and allocates them many at a time. None is used again: the collector takes a
+// piece of memory once none of its crossings is referred to.
+type slab struct{ pieces [][]crossing }
 
 // Sizes of a slab's pieces, in crossings. Each is twice the one before, for most of a batch may be within a shard.
 const (
@@ -32,13 +29,18 @@ const (
 
 // next returns a zero crossing; at most so many are needed, with it.
 func (s *slab) next(most int) *crossing {
-	if len(s.free) == 0 {
-		s.size = min(max(2*s.size, leastSlab), mostSlab)
-		s.free = make([]crossing, min(s.size, most))
+	last := len(s.pieces) - 1
+	if last < 0 || len(s.pieces[last]) == cap(s.pieces[last]) {
+		size := leastSlab
+		if last >= 0 {
+			size = min(2*cap(s.pieces[last]), mostSlab)
+		}
+		s.pieces = append(s.pieces, make([]crossing, 0, min(size, most)))
+		last++
 	}
-	x := &s.free[0]
-	s.free = s.free[1:]
-	return x
+	n := len(s.pieces[last])
+	s.pieces[last] = s.pieces[last][:n+1]
+	return &s.pieces[last][n]
 }
 
 // beginCross begins a transfer between two shards in zero memory. Its timers are for the caller to arm, before
@@ -52,19 +54,17 @@ func (e *Engine) beginCross(x *crossing, r *ledger.Record, w way) *op {
 	return o
 }
 
-// armTransfers arms the timers of transfers between shards that were begun one after the other.
-func (e *Engine) armTransfers(ops ...*op) {
-	if len(ops) == 0 {
-		return
-	}
+// armCross arms the timers of count transfers between shards that were begun one after the other, first as first.
+func (e *Engine) armCross(first OpID, count int) {
 	// With the deadlines first it does not show that each kind of timer stands together: what a transfer's other
 	// timers would end has ended with its deadline, if they are due at the same tick.
-	e.armRun(e.o.DeadlineTicks, timerOp, uint64(ops[0].id), len(ops))
-	e.armRun(e.o.BusyTicks, timerOpBusy, uint64(ops[0].id), len(ops))
+	e.armRun(e.o.DeadlineTicks, timerOp, uint64(first), count)
+	e.armRun(e.o.BusyTicks, timerOpBusy, uint64(first), count)
 	if !slices.ContainsFunc(e.shards, func(sh *shardState) bool { return !sh.everUp }) {
 		return
 	}
-	for _, o := range ops {
+	for n := range uint64(count) {
+		o := e.opOf(uint64(first) + n)
 		e.armReach(o, o.coord.Participants()...)
 	}
 }

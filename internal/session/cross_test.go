@@ -19,8 +19,13 @@ func TestSlab(t *testing.T) {
 		}
 		seen[x] = true
 	}
-	if len(s.free) != 0 || s.size != mostSlab {
-		t.Errorf("%d crossings are left over, the last piece was for %d", len(s.free), s.size)
+	held := 0
+	for _, piece := range s.pieces {
+		held += len(piece)
+	}
+	last := s.pieces[len(s.pieces)-1]
+	if held != most || len(last) != cap(last) || cap(s.pieces[len(s.pieces)-2]) != mostSlab {
+		t.Errorf("%d crossings in %d pieces, room for %d in the last", held, len(s.pieces), cap(last))
 	}
 }
 
@@ -65,7 +70,12 @@ func TestBatchOutgrowsItsItems(t *testing.T) {
 	for range 5 { // nobody answers: poison
 		w.e.Tick()
 	}
-	ops := w.e.ops.Get(uint64(b)).op.batch.ops
+	var ops []*op
+	for _, piece := range w.e.ops.Get(uint64(b)).op.batch.cross.pieces {
+		for i := range piece {
+			ops = append(ops, &piece[i].op)
+		}
+	}
 	if len(ops) != len(records) {
 		t.Fatalf("%d transfers of %d", len(ops), len(records))
 	}

@@ -209,7 +209,7 @@ func (e *Engine) Transfer(r ledger.Record) OpID {
 	e.crashOnSubmit()
 	own := r // here, so that a transfer within a shard needs no memory for it
 	o := e.beginCross(&crossing{}, &own, way)
-	e.armTransfers(o)
+	e.armCross(o.id, 1)
 	return o.id
 }
 
@@ -414,7 +414,9 @@ func (e *Engine) ask(it item) {
 		it.op.spare = make([]item, 1)
 	}
 	room := &it.op.spare[0]
-	it.op.spare = it.op.spare[1:]
+	if it.op.spare = it.op.spare[1:]; len(it.op.spare) == 0 {
+		it.op.spare = nil // the collector has one pointer less to follow
+	}
 	*room = it
 	e.enqueue(room)
 }

@@ -125,7 +125,7 @@ func (e *Engine) flushShard(sh *shardState) {
 			it.queued = false
 			kind := it.group()
 			if groups[kind] == nil { // nearly always all are of one kind
-				groups[kind] = make([]*item, 0, len(ready)-i)
+				groups[kind] = make([]*item, 0, min(len(ready)-i, batchOf(kind)))
 			}
 			groups[kind] = append(groups[kind], it)
 		}

@@ -102,7 +102,7 @@ type Coordinator struct {
 	digest ledger.Digest  // zero for one shard
 	// The participants are sorted, count of them. What is known of one stands at its position.
 	parts  [maxParts]shard.ID
-	blocks [maxParts]*Block // that bear the facts; once the transfer is over, what is not nil comes first
+	blocks [maxParts]*Block // that bear the facts
 	facts  [maxParts]ledger.Fact
 	count  uint8
 	phase  phase
@@ -339,11 +339,12 @@ func (c *Coordinator) decide(actions []Action, d Decision) []Action {
 	if !c.Cross() || (d != DecidedCommitted && d != DecidedAborted) {
 		return actions
 	}
-	blocks := c.blocks[:0] // which fact is of which block matters no more
-	for _, b := range c.blocks {
-		if b != nil {
-			blocks = append(blocks, b)
-		}
+	blocks := c.blocks[:] // of two, those that are missing stand at an end
+	for len(blocks) > 0 && blocks[0] == nil {
+		blocks = blocks[1:]
+	}
+	for len(blocks) > 0 && blocks[len(blocks)-1] == nil {
+		blocks = blocks[:len(blocks)-1]
 	}
 	if len(blocks) == 0 {
 		return actions // an abort without certificate: recovery spreads it
