@@ -21,5 +21,5 @@
 //   - A request of transfers is not copied while its server shows life (timers.go), and overload is shed (shed.go).
 //   - A queue, a batch, a retry and the set of transfers in flight have a bound.
 //
-// Read first: Engine in engine.go, then group.go (transfers within a shard), flush.go (what is sent where) and reply.go (what comes back).
+// Read first: Engine in engine.go, then group.go (transfers within a shard), cross.go (between two), flush.go (what is sent where) and reply.go (what comes back).
 package session
