@@ -175,13 +175,7 @@ func (p *Participant) VotedOn(r *ledger.Record, digest *ledger.Digest, position 
 
 // Finished tells that id has left P.
 func (p *Participant) Finished(id ledger.TransferID) {
-	t := p.pending.get(id)
-	if t == nil {
-		return
-	}
-	settlers := t.settlers
-	p.pending.remove(id)
-	for _, s := range settlers {
+	for _, s := range p.pending.remove(id) {
 		p.release(s)
 	}
 }

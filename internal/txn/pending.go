@@ -61,11 +61,17 @@ func (s *pendingSet) add(id ledger.TransferID) *pending {
 	return t
 }
 
-// remove forgets a transfer that is there.
-func (s *pendingSet) remove(id ledger.TransferID) {
+// remove forgets a transfer, if it is there, and returns the settlements that wait for it.
+func (s *pendingSet) remove(id ledger.TransferID) []*settlement {
 	n := s.byID.Delete(id)
-	*s.at(n) = pending{}
+	if n == 0 {
+		return nil
+	}
+	t := s.at(n)
+	settlers := t.settlers
+	*t = pending{}
 	s.free = append(s.free, n)
+	return settlers
 }
 
 // factsChunk is how many facts of proposed FINISHes are allocated together.
