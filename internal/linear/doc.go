@@ -6,8 +6,11 @@
 // instant after its submission, or never. Histories are checked account by account and are kept short, since the
 // search grows exponentially with what is under way at once (Bounds).
 //
+// Beside the search there are checks that need none: what each client saw (Sessions), and whether a refusal for
+// insufficient funds can have been true (CheckRefusals).
+//
 // The package takes recorded events and returns verdicts. It does no I/O of its own and reads no clock; times are
 // numbers of the caller's.
 //
-// Read model.go first, then evidence.go (what is shown of a violation) and event.go (the form of a kept history).
+// Read model.go first, then evidence.go (what is shown of a violation), refusals.go and event.go (the form of a kept history).
 package linear
