@@ -130,6 +130,9 @@ func (a *App) runCheckLinear(ctx context.Context, p linearArgs) error {
 	} else {
 		end = asExit(a.recordLinear(ctx, p, check))
 	}
+	if end != nil && len(check.result.Accounts) == 0 && (end.code == exitUsage || end.code == exitRefused || !a.Format.json()) {
+		return end // nothing was recorded or read: there is nothing to print but the error
+	}
 	if end == nil {
 		end = check.verdict()
 	}

@@ -18,15 +18,21 @@ type linearCheck struct {
 	result   api.Linearizability
 	at       map[shard.Account]int // index in result.Accounts
 	rounds   map[int]bool
-	violated *linear.Verdict
-	longest  linear.History // to be shown if nothing is wrong
-	session  string         // what a client must not have seen
-	foreign  int            // committed transfers of others on the account of the violation
-	slow     int            // searches that took too long
+	violated []*linear.Verdict
+	longest  linear.History  // to be shown if nothing is wrong
+	session  string          // what a client must not have seen
+	foreign  map[history]int // committed transfers of others
+	slow     int             // searches that took too long
+}
+
+// history names one account's history in one round.
+type history struct {
+	round   int
+	account string
 }
 
 func newLinearCheck(t *shard.Topology) *linearCheck {
-	return &linearCheck{topology: t, at: map[shard.Account]int{}, rounds: map[int]bool{},
+	return &linearCheck{topology: t, at: map[shard.Account]int{}, rounds: map[int]bool{}, foreign: map[history]int{},
 		result: api.Linearizability{Outcomes: map[string]int{}, Accounts: []api.LinearAccount{}, NotMoved: []api.Moved{}}}
 }
 
@@ -60,11 +66,9 @@ func (k *linearCheck) add(events []linear.Event) error {
 			return err
 		}
 	}
-	if k.violated != nil {
-		for i := range events {
-			if e := &events[i]; e.Kind == linear.KindForeign && e.Account == k.violated.Account.String() && e.Round == k.violated.Round {
-				k.foreign++
-			}
+	for i := range events {
+		if e := &events[i]; e.Kind == linear.KindForeign {
+			k.foreign[history{e.Round, e.Account}]++
 		}
 	}
 	return nil
@@ -127,9 +131,7 @@ func (k *linearCheck) take(v *linear.Verdict) {
 	switch v.Result {
 	case linear.Violated:
 		row.OK = new(bool)
-		if k.violated == nil {
-			k.violated = v
-		}
+		k.violated = append(k.violated, v)
 	case linear.Undecided:
 		k.slow++
 		if row.OK != nil && *row.OK {
@@ -151,20 +153,23 @@ func (k *linearCheck) verdict() *exitError {
 		r.Note = e.err.Message
 		return e
 	}
-	if v := k.violated; v != nil {
+	k.withdraw()
+	v, others := k.told()
+	if v != nil {
 		r.Violation = findingOf(v)
-		if k.foreign > 0 {
-			k.withdraw(v.Account)
-			return notComparable("%s of others committed on account %s meanwhile", plural(k.foreign, "transfer"), v.Account)
-		}
+	}
+	if v != nil && others == 0 {
 		r.OK = new(bool)
 		return failure(codeViolation, "VIOLATION: no order explains the history of account %s in round %d", v.Account, v.Round).
 			hint("keep every data directory as it is, and the history (--record); see docs/CLI.md, check")
 	}
 	switch {
 	case k.session != "":
-		r.OK = new(bool)
+		// Transfers of others make no read go back.
+		r.OK, r.Violation = new(bool), nil
 		return failure(codeViolation, "VIOLATION: %s", k.session)
+	case v != nil:
+		return notComparable("%s of others committed on account %s meanwhile", plural(others, "transfer"), v.Account)
 	case k.slow > 0:
 		return notComparable("%d histories took too long to search", k.slow)
 	case r.Reads == 0 || r.Outcomes[linear.OutcomeCommitted] == 0:
@@ -176,10 +181,35 @@ func (k *linearCheck) verdict() *exitError {
 	return nil
 }
 
-// withdraw takes back what was said of an account.
-func (k *linearCheck) withdraw(a shard.Account) {
-	if i, known := k.at[a]; known {
-		k.result.Accounts[i].OK = nil
+// others counts the committed transfers of others in a history without an order.
+func (k *linearCheck) others(v *linear.Verdict) int {
+	return k.foreign[history{v.Round, v.Account.String()}]
+}
+
+// told returns the history without an order that is to be told: the first on whose account nobody else was, or else
+// the first, and how many transfers of others it has. nil: there is none.
+func (k *linearCheck) told() (v *linear.Verdict, others int) {
+	for _, v := range k.violated {
+		if k.others(v) == 0 {
+			return v, 0
+		}
+	}
+	if len(k.violated) == 0 {
+		return nil, 0
+	}
+	return k.violated[0], k.others(k.violated[0])
+}
+
+// withdraw takes back what was said of accounts whose every history without an order has transfers of others.
+func (k *linearCheck) withdraw() {
+	own := map[shard.Account]bool{}
+	for _, v := range k.violated {
+		own[v.Account] = own[v.Account] || k.others(v) == 0
+	}
+	for account, violated := range own {
+		if !violated {
+			k.result.Accounts[k.at[account]].OK = nil
+		}
 	}
 }
 
@@ -222,8 +252,8 @@ func (k *linearCheck) visualize(path string) error {
 		return nil
 	}
 	h := k.longest
-	if k.violated != nil {
-		h = k.violated.History
+	if v, _ := k.told(); v != nil {
+		h = v.History
 	}
 	if len(h.Ops) == 0 {
 		return nil

@@ -120,9 +120,11 @@ func (r *linearRecorder) rounds(ctx context.Context, check *linearCheck, keep *o
 		if err := check.add(r.events); err != nil {
 			return failure(codeInternal, "%v", err)
 		}
-		if check.violated != nil && incomplete == nil {
-			if err := r.lookForOthers(whole, check, openedAt[check.violated.Account]); err != nil {
-				return err
+		if incomplete == nil {
+			for _, v := range check.violated {
+				if err := r.lookForOthers(whole, check, v, openedAt[v.Account]); err != nil {
+					return err
+				}
 			}
 		}
 		if keep != nil {
@@ -130,7 +132,7 @@ func (r *linearRecorder) rounds(ctx context.Context, check *linearCheck, keep *o
 				return failure(codeInternal, "write %s: %v", r.p.Record, err)
 			}
 		}
-		if check.violated != nil || check.session != "" {
+		if len(check.violated) > 0 || check.session != "" {
 			return nil
 		}
 		if incomplete != nil {
@@ -311,10 +313,10 @@ func (r *linearRecorder) readAll(ctx context.Context, record bool) error {
 	return nil
 }
 
-// lookForOthers asks the server that read the account of the violation last for committed transfers that are not
-// of this recording.
-func (r *linearRecorder) lookForOthers(ctx context.Context, check *linearCheck, from client.AccountBalance) error {
-	account := check.violated.Account
+// lookForOthers asks the server that read an account last, whose history has no order, for committed transfers that are
+// not of this recording.
+func (r *linearRecorder) lookForOthers(ctx context.Context, check *linearCheck, v *linear.Verdict, from client.AccountBalance) error {
+	account := v.Account
 	to := r.opening[account]
 	d, err := r.banks[0].Datastore(ctx, to.Server, api.DatastoreQuery{From: from.Applied + 1, Account: account.String()})
 	if err != nil {
@@ -329,8 +331,8 @@ func (r *linearRecorder) lookForOthers(ctx context.Context, check *linearCheck, 
 			if row.Outcome != linear.OutcomeCommitted || r.ids[row.ID] || row.Index > to.Applied {
 				continue
 			}
-			check.foreign++
-			r.add(linear.Event{Kind: linear.KindForeign, Round: check.violated.Round, Account: account.String(), ID: row.ID})
+			check.foreign[history{v.Round, account.String()}]++
+			r.add(linear.Event{Kind: linear.KindForeign, Round: v.Round, Account: account.String(), ID: row.ID})
 		}
 	}
 	return nil
