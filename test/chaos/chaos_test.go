@@ -23,8 +23,8 @@ import (
 // run is one run: the bank, the clients, the faults, and the figures.
 type run struct {
 	t      *testing.T
-	ctx    context.Context // ends when no more faults are to begin
-	stop   context.CancelFunc
+	ctx    context.Context    // ends when no more faults are to begin
+	stop   context.CancelFunc // ends ctx
 	seed   uint64
 	bank   *bank
 	load   *load
@@ -35,10 +35,11 @@ type run struct {
 
 	mu sync.Mutex
 	// guarded by mu
-	counts map[string]int
-	worst  map[string]worst
-	killed int // servers, by kill -9
-	story  *os.File
+	counts  map[string]int
+	worst   map[string]worst
+	killed  int               // servers, by kill -9
+	skipped map[string]string // kinds of faults that this machine does not allow, and why
+	story   *os.File
 }
 
 // worst is the longest of some times, and of what.
@@ -72,10 +73,12 @@ func TestChaos(t *testing.T) {
 	}
 	r.keepHistory()
 	r.figures()
+	r.struck()
 }
 
 func newRun(t *testing.T) *run {
-	r := &run{t: t, seed: *seed, counts: map[string]int{}, worst: map[string]worst{}, began: time.Now()}
+	r := &run{t: t, seed: *seed, counts: map[string]int{}, worst: map[string]worst{}, skipped: map[string]string{}, began: time.Now()}
+	r.ctx, r.stop = context.WithCancel(context.Background())
 	if r.seed == 0 {
 		r.seed = uint64(rand.Uint32())
 	}
@@ -87,11 +90,13 @@ func newRun(t *testing.T) *run {
 	if r.story, err = os.Create(filepath.Join(r.bank.Dir, "faults.log")); err != nil {
 		t.Fatal(err)
 	}
+	r.bank.ended = func(n int, how string) { r.fail("server %d has ended by itself: %s", n, how) }
 	return r
 }
 
 // end ends every process, and keeps the directory of a failed run.
 func (r *run) end() {
+	r.stop()
 	r.load.close()
 	r.bank.close()
 	_ = r.story.Close() // only people read it
@@ -112,8 +117,9 @@ func (r *run) end() {
 
 // strike lets all nemeses loose until the time is up and returns when the last fault is over.
 func (r *run) strike() {
-	r.ctx, r.stop = context.WithTimeout(context.Background(), *duration)
-	defer r.stop()
+	ctx, over := context.WithTimeout(r.ctx, *duration)
+	defer over()
+	r.ctx = ctx // nothing that reads it runs yet
 	random := rand.New(rand.NewPCG(r.seed, 0))
 	deck := kinds()
 	random.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
@@ -127,24 +133,20 @@ func (r *run) strike() {
 		wait.Go(func() { r.nemesis(shard.ID(i+1), share, own) })
 	}
 	all := rand.New(rand.NewPCG(r.seed, 4))
-	wait.Go(func() { r.killAll(all, max(*duration/4, 15*time.Second)) })
+	wait.Go(func() { r.killAll(all, max(*duration/4, killAllEvery)) })
 	clients := rand.New(rand.NewPCG(r.seed, 5))
 	wait.Go(func() { r.crashes(clients) })
 	wait.Wait()
 }
 
-// allRun makes sure that every server runs: each fault has ended what it began, and no server ends by itself.
+// allRun makes sure that every server runs: each fault has ended what it began. One that has ended by itself was told of
+// when it did.
 func (r *run) allRun() {
 	for _, n := range allServers() {
-		if !r.bank.server(n).Running() && !r.broken.Load() {
-			r.fail("server %d has ended by itself: %s", n, lastLine(r.bank.Log(n)))
+		if s := r.bank.server(n); !s.Running() && !r.broken.Load() {
+			r.fail("server %d does not run: %s", n, r.bank.howEnded(n, s))
 		}
 	}
-}
-
-func lastLine(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return lines[len(lines)-1]
 }
 
 // fail notes a failure and ends the faults.
@@ -170,6 +172,14 @@ func (r *run) countMore(what string, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.counts[what] += n
+}
+
+// skip notes a kind of fault that cannot be caused on this machine.
+func (r *run) skip(kind string, why error) {
+	r.note("%s: %v", kind, why)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.skipped[kind] = why.Error()
 }
 
 func (r *run) countServers(n int) {
@@ -200,6 +210,9 @@ func (r *run) figures() {
 		fmt.Fprintf(&b, "  %-60s %8d\n", what, r.counts[what])
 	}
 	fmt.Fprintf(&b, "  %-60s %8d\n", "servers killed with kill -9 and back", r.killed)
+	for _, what := range slices.Sorted(maps.Keys(r.skipped)) {
+		fmt.Fprintf(&b, "  NOT TRIED: %s: %s\n", what, r.skipped[what])
+	}
 	for _, what := range slices.Sorted(maps.Keys(r.worst)) {
 		w := r.worst[what]
 		fmt.Fprintf(&b, "  longest of %d: %-46s %8s (%s)\n", w.n, what, w.took.Round(time.Millisecond), w.of)

@@ -169,8 +169,8 @@ func (l *load) sorted() []*told {
 func (r *run) agree() {
 	parallel(r.load.sorted(), func(k *told) {
 		call := r.load.now()
-		first, err := r.load.ask(0, k.transfer.ID)
-		id := k.transfer.ID
+		answer, err := r.load.ask(0, k.transfer.ID)
+		first, id := answer.Outcome, k.transfer.ID
 		switch {
 		case err != nil:
 			r.t.Errorf("transfer %s cannot be settled: %v", id, err)
@@ -191,9 +191,9 @@ func (r *run) agree() {
 			text += ", in the end " + first.String()
 		}
 		r.count("transfers " + text)
-		r.load.settle(id, first, "the check at the end", call)
-		if second, err := r.load.ask(1, id); err != nil || second != first {
-			r.t.Errorf("transfer %s is %s for one client, and %s %v for another", id, first, second, err)
+		r.load.settle(id, &answer, "the check at the end", call)
+		if second, err := r.load.ask(1, id); err != nil || second.Outcome != first {
+			r.t.Errorf("transfer %s is %s for one client, and %s %v for another", id, first, second.Outcome, err)
 		}
 	})
 }
@@ -274,6 +274,7 @@ func (r *run) balances() {
 		e.ReturnUs, e.In, e.Out, e.Server = r.load.now(), b.In.String(), b.Out.String(), int(b.Server)
 		if got := (linear.Sums{In: b.In, Out: b.Out}); got != *want[a] {
 			r.t.Errorf("account %s has %s; its committed transfers make %s", a, got, *want[a])
+			return // its statements would be waited for in vain
 		}
 		r.statement(a, *want[a])
 		r.load.mu.Lock()

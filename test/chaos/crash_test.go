@@ -39,6 +39,9 @@ func (r *run) crashes(random *rand.Rand) {
 	}
 }
 
+// crashed names what is counted when a client has died at a point.
+func crashed(point int) string { return fmt.Sprintf("client killed at crash point %d", point) }
+
 // crash lets one process die at a point.
 func (r *run) crash(g, point int, t client.Transfer) {
 	call := r.load.now()
@@ -56,7 +59,7 @@ func (r *run) crash(g, point int, t client.Transfer) {
 			r.t.Errorf("client at crash point %d: %v", point, err)
 		}
 		if o.Code == -1 {
-			r.count("client killed at crash point " + fmt.Sprint(point))
+			r.count(crashed(point))
 		} else {
 			r.count("client did not reach its crash point") // the bank refused, or was not there
 		}
@@ -68,7 +71,7 @@ func (r *run) crash(g, point int, t client.Transfer) {
 		wait.Go(func() {
 			began := r.load.now()
 			if o, err := r.load.ask(i, t.ID); err == nil {
-				r.load.settle(t.ID, o, "a second incarnation", began)
+				r.load.settle(t.ID, &o, "a second incarnation", began)
 			}
 		})
 	}

@@ -49,13 +49,12 @@ func (r *run) putBack(n int, kept string) error {
 // refused starts a server on a spoilt directory: it has to end by itself and say why. Then its own copy from before
 // is put back and it is started again.
 func (r *run) refused(n int, kept, word string) error {
-	if err := r.bank.start(n); err != nil {
+	if err := r.bank.startDoomed(n); err != nil {
 		return err
 	}
 	if err := r.bank.endsByItself(n, word); err != nil {
 		return err
 	}
-	r.bank.kill(n)
 	if err := r.putBack(n, kept); err != nil {
 		return err
 	}
@@ -63,8 +62,9 @@ func (r *run) refused(n int, kept, word string) error {
 }
 
 func (r *run) strikeEmptied(_ *rand.Rand, n int) error {
-	r.bank.kill(n)
-	r.countServers(1)
+	if err := r.kill(n); err != nil {
+		return err
+	}
 	kept := r.bank.dataDir(n) + ".kept"
 	if err := os.Rename(r.bank.dataDir(n), kept); err != nil {
 		return err
@@ -84,8 +84,9 @@ func (r *run) strikeBitFlip(random *rand.Rand, n int) error {
 	if err != nil {
 		return err
 	}
-	r.bank.kill(n)
-	r.countServers(1)
+	if err := r.kill(n); err != nil {
+		return err
+	}
 	kept, err := r.keepCopy(n)
 	if err != nil {
 		return err
@@ -140,15 +141,17 @@ func (r *run) strikeDiskFull(_ *rand.Rand, n int) error {
 	if err := os.Mkdir(mount, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	r.bank.kill(n)
-	r.countServers(1)
+	if err := r.kill(n); err != nil {
+		return err
+	}
 	home := r.bank.dataDir(n)
 	small := filepath.Join(mount, "data")
 	size := dirBytes(home) + fullSpare
 	if err := syscall.Mount("none", mount, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
-		r.note("disk full: skipped, no small disk can be mounted here: %v", err)
-		r.count("disk full, skipped: not allowed to mount")
-		return r.startAgain(n)
+		if err := r.startAgain(n); err != nil {
+			return err
+		}
+		return fmt.Errorf("%w: no small disk can be mounted here: %w", errSkipped, err)
 	}
 	r.mounts.Store(mount, true)
 	if err := os.CopyFS(small, os.DirFS(home)); err != nil {
@@ -159,7 +162,11 @@ func (r *run) strikeDiskFull(_ *rand.Rand, n int) error {
 	if err := os.WriteFile(filler, make([]byte, fullSpare-fullLeaves), 0o600); err != nil {
 		return err
 	}
-	if err := r.startAgain(n); err != nil {
+	if err := r.bank.startDoomed(n); err != nil {
+		return err
+	}
+	// The load may fill what is left before the server has caught up.
+	if _, err := r.bank.awaitServing(n); err != nil && r.bank.server(n).Running() {
 		return err
 	}
 	stop := r.flood(process.ShardOf(n))
@@ -175,8 +182,9 @@ func (r *run) strikeDiskFull(_ *rand.Rand, n int) error {
 		return err
 	}
 	// Home again.
-	r.bank.kill(n)
-	r.countServers(1)
+	if err := r.kill(n); err != nil {
+		return err
+	}
 	if err := os.RemoveAll(home); err != nil {
 		return err
 	}

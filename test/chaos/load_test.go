@@ -242,11 +242,12 @@ func (l *load) repeat(i int, random *rand.Rand) {
 		l.t.Errorf("transfer %s again: %v", t.ID, err)
 		return
 	}
-	l.settle(t.ID, r.Outcome, fmt.Sprintf("client %d, sending it again", i+1), call)
+	l.settle(t.ID, &r, fmt.Sprintf("client %d, sending it again", i+1), call)
 }
 
 // settle notes a further answer about a transfer. Definite answers never differ.
-func (l *load) settle(id client.ID, o client.Outcome, who string, call int64) {
+func (l *load) settle(id client.ID, r *client.Result, who string, call int64) {
+	o := r.Outcome
 	if o != client.Committed && o != client.Aborted {
 		return
 	}
@@ -256,8 +257,11 @@ func (l *load) settle(id client.ID, o client.Outcome, who string, call int64) {
 	switch k.settled {
 	case 0:
 		k.settled = o
-		l.events = append(l.events, linear.Event{Kind: linear.KindSettled, Round: k.group, ID: id.String(), Outcome: o.String(),
-			CallUs: call, ReturnUs: l.now()})
+		e := linear.Event{Kind: linear.KindSettled, Round: k.group, ID: id.String(), Outcome: o.String(), CallUs: call, ReturnUs: l.now()}
+		if o == client.Aborted {
+			e.Reason = r.Reason.String()
+		}
+		l.events = append(l.events, e)
 	case o:
 	default:
 		l.t.Errorf("TWO ANSWERS: transfer %s was %s, and %s for %s", id, k.settled, o, who)
@@ -265,17 +269,14 @@ func (l *load) settle(id client.ID, o client.Outcome, who string, call int64) {
 }
 
 // ask resolves a transfer as one client; an id that no shard knows is cancelled, so that the answer is final.
-func (l *load) ask(i int, id client.ID) (client.Outcome, error) {
+func (l *load) ask(i int, id client.ID) (client.Result, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleBound)
 	defer cancel()
 	r, err := l.clients[i].Resolve(ctx, id)
 	if errors.Is(err, client.ErrNotFound) {
 		r, err = l.clients[i].Cancel(ctx, id)
 	}
-	if err != nil {
-		return 0, err
-	}
-	return r.Outcome, nil
+	return r, err
 }
 
 // awaitAck waits until a transfer within the shard is acknowledged that began after now, or nearly so.

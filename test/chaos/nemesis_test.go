@@ -85,7 +85,6 @@ func (r *run) oneFault(id shard.ID, k kind, random *rand.Rand) {
 		n = l.Server
 	}
 	r.note("%s strikes server %d", k.name, n)
-	r.count(k.name)
 	struck := time.Now()
 	watch := make(chan struct{})
 	go func() {
@@ -94,7 +93,12 @@ func (r *run) oneFault(id shard.ID, k kind, random *rand.Rand) {
 			r.slowest("next acknowledgement after a fault struck", k.name, took)
 		}
 	}()
-	if err := k.strike(r, random, n); err != nil {
+	switch err := k.strike(r, random, n); {
+	case errors.Is(err, errSkipped):
+		r.skip(k.name, err)
+	case err == nil:
+		r.count(k.name)
+	default:
 		r.fail("%s of server %d, %s after it struck: %v", k.name, n, time.Since(struck).Round(time.Millisecond), err)
 		return
 	}
@@ -110,6 +114,9 @@ func (r *run) oneFault(id shard.ID, k kind, random *rand.Rand) {
 	r.slowest("next acknowledgement after a fault was over", k.name, took)
 	r.note("%s of server %d is over", k.name, n)
 }
+
+// errSkipped says that a fault cannot be caused on this machine, and that nothing has suffered.
+var errSkipped = errors.New("skipped")
 
 // pause waits, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
@@ -137,17 +144,28 @@ func (r *run) startAgain(servers ...int) error {
 	return err
 }
 
+// kill is kill -9 of servers that run.
+func (r *run) kill(servers ...int) error {
+	if err := r.bank.kill(servers...); err != nil {
+		return err
+	}
+	r.countServers(len(servers))
+	return nil
+}
+
 func (r *run) strikeKill(random *rand.Rand, n int) error {
-	r.bank.kill(n)
-	r.countServers(1)
+	if err := r.kill(n); err != nil {
+		return err
+	}
 	pause(r.ctx, between(random, 20*time.Millisecond, 1500*time.Millisecond))
 	return r.startAgain(n)
 }
 
 func (r *run) strikeCluster(random *rand.Rand, n int) error {
 	servers := process.ServersOf(process.ShardOf(n))
-	r.bank.kill(servers...)
-	r.countServers(len(servers))
+	if err := r.kill(servers...); err != nil {
+		return err
+	}
 	// Longer than a client waits: some outcomes stay unknown.
 	pause(r.ctx, between(random, 20*time.Millisecond, 8*time.Second))
 	return r.startAgain(servers...)
@@ -218,16 +236,21 @@ func (r *run) killAll(random *rand.Rand, every time.Duration) {
 			return
 		}
 		r.whole.Lock()
-		r.note("all nine servers are killed")
-		r.count("bank killed")
-		r.countServers(9)
-		r.bank.kill(allServers()...)
-		pause(r.ctx, between(random, 20*time.Millisecond, time.Second))
-		err := r.startAgain(allServers()...)
+		err := r.strikeBank(random)
 		r.whole.Unlock()
 		if err != nil {
 			r.fail("after all servers were killed: %v", err)
 			return
 		}
 	}
+}
+
+func (r *run) strikeBank(random *rand.Rand) error {
+	r.note("all nine servers are killed")
+	if err := r.kill(allServers()...); err != nil {
+		return err
+	}
+	r.count(bankKilled)
+	pause(r.ctx, between(random, 20*time.Millisecond, time.Second))
+	return r.startAgain(allServers()...)
 }
