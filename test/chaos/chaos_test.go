@@ -39,6 +39,7 @@ type run struct {
 	worst   map[string]worst
 	killed  int               // servers, by kill -9
 	skipped map[string]string // kinds of faults that this machine does not allow, and why
+	cuts    []cut             // audits that were proven
 	story   *os.File
 }
 
@@ -136,6 +137,8 @@ func (r *run) strike() {
 	wait.Go(func() { r.killAll(all, max(*duration/4, killAllEvery)) })
 	clients := rand.New(rand.NewPCG(r.seed, 5))
 	wait.Go(func() { r.crashes(clients) })
+	auditor := rand.New(rand.NewPCG(r.seed, 6))
+	wait.Go(func() { r.audits(auditor) })
 	wait.Wait()
 }
 

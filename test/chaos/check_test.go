@@ -37,6 +37,8 @@ func (r *run) check(before map[int]map[string]uint64) {
 	r.sameEverywhere()
 	r.balances()
 	r.keepHistory()
+	r.refusals()
+	r.auditsHold()
 	r.conserved()
 	r.linearizable()
 	r.bounded(before)

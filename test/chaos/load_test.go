@@ -196,6 +196,7 @@ func (l *load) transfer(i, g int, t client.Transfer) {
 		l.t.Errorf("transfer %s: %v", t.ID, err)
 		return
 	}
+	l.explained(&r)
 	l.keep(&told{transfer: t, group: g, outcome: r.Outcome, reason: r.Reason}, i+1, call)
 }
 
