@@ -22,6 +22,7 @@ var reportTemplate = template.Must(template.New("report").Parse(reportText))
 // page is what the template shows.
 type page struct {
 	Title, Subtitle string
+	Failure         string // why these figures do not count; "": they do
 	Tiles           []tile
 	Throughput      template.HTML
 	Latency         template.HTML
@@ -58,6 +59,9 @@ func Report(r *api.Bench) ([]byte, error) {
 			ms(int64(l.Mean)), ms(l.P50), ms(l.P95), ms(l.P99), ms(l.P999), ms(l.Max)})
 	}
 	p.Outcomes = outcomes(r)
+	if r.Error != nil {
+		p.Failure = r.Error.Message
+	}
 	var b bytes.Buffer
 	if err := reportTemplate.Execute(&b, p); err != nil {
 		return nil, fmt.Errorf("make the report: %w", err)

@@ -53,6 +53,14 @@ func TestReport(t *testing.T) {
 		wellFormed(t, "<svg"+svg+"</svg>")
 		rest = next
 	}
+	if strings.Contains(text, "The run failed") {
+		t.Error("a whole run is shown as a failed one")
+	}
+	failed := sample()
+	failed.Error = &api.Error{Message: "server 2 ended"}
+	if page, err := Report(failed); err != nil || !strings.Contains(string(page), "The run failed") || !strings.Contains(string(page), "server 2 ended") {
+		t.Errorf("the page does not say that the run failed: %v", err)
+	}
 	if _, err := Report(&api.Bench{}); err != nil {
 		t.Errorf("an empty result: %v", err)
 	}

@@ -21,9 +21,6 @@ import (
 	"raftbank/internal/shard"
 )
 
-// benchCheckWait bounds the check after a run: replicas may still have a backlog.
-const benchCheckWait = 60 * time.Second
-
 // benchArgs are the flags of bench.
 type benchArgs struct {
 	Load     bench.Options
@@ -112,29 +109,18 @@ func (a *App) runBench(ctx context.Context, p benchArgs) error {
 	if err != nil {
 		return asExit(err)
 	}
-	end := verdictOf(result) // also puts it into the result
 	if err := writeBench(p, result); err != nil {
 		return err
 	}
 	if err := a.print(result, func(w io.Writer) { a.benchTables(w, result) }); err != nil {
 		return err
 	}
-	if end != nil {
+	if result.Error != nil {
+		end := withError(result.Error)
 		end.printed = a.Format.json()
 		return end
 	}
 	return nil
-}
-
-// verdictOf is the failure of a run after which the bank was not whole; it is also put into the result.
-func verdictOf(result *api.Bench) *exitError {
-	bad := func(ok *bool) bool { return ok != nil && !*ok }
-	if !bad(result.ConservationOK) && !bad(result.HashesOK) {
-		return nil
-	}
-	e := failure(codeViolation, "after the load: %s", result.CheckNote).hint("look closer with: raftbank check conservation")
-	result.Error = e.err
-	return e
 }
 
 // benchOnce runs one load on a running or a spawned bank.
@@ -174,15 +160,11 @@ func (a *App) benchOnce(ctx context.Context, p benchArgs) (result *api.Bench, er
 		}
 		return nil, err
 	}
-	result.Config.Spawned = p.Spawn
-	if servers != nil {
-		result.Config.ServerProcs = servers.procs
-	}
 	return result, nil
 }
 
-// measure puts the load on a bank that runs, and checks the bank afterwards. servers is nil if they are
-// not this process's.
+// measure puts the load on a bank that runs, and checks the bank afterwards; what makes the result a failure
+// is its Error. servers is nil if they are not this process's.
 func (a *App) measure(ctx context.Context, p benchArgs, t *shard.Topology, servers *benchServers) (*api.Bench, error) {
 	bank, err := bench.OpenBank(t, p.Load, p.Deadline)
 	if err != nil {
@@ -206,24 +188,11 @@ func (a *App) measure(ctx context.Context, p benchArgs, t *shard.Topology, serve
 	if v, err := bank.Versions(ctx); err == nil && v != "" {
 		result.Versions["servers"] = v
 	}
-	check, err := benchCheck(ctx, bank)
-	if err != nil {
-		return nil, err
+	if servers != nil {
+		result.Config.Spawned, result.Config.ServerProcs = true, servers.procs
 	}
-	bench.Checked(&result, check)
+	a.benchCheck(ctx, bank.Check, &result, servers.died)
 	return &result, nil
-}
-
-// benchCheck asks for the conservation check until it can be told, for a bounded time.
-func benchCheck(ctx context.Context, bank *bench.Bank) (api.Check, error) {
-	ctx, cancel := context.WithTimeout(ctx, benchCheckWait)
-	defer cancel()
-	for {
-		check, err := bank.Check(ctx)
-		if err != nil || check.OK != nil || ctx.Err() != nil {
-			return check, err
-		}
-	}
 }
 
 // profileSelf profiles this process into a directory until the function that it returns is called.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"raftbank/client"
 	"raftbank/internal/freeport"
@@ -131,12 +132,19 @@ func (s *benchServers) pids() []int {
 	return pids
 }
 
-// died says which server has ended, and its last words; nil: none, or there are no servers.
+// died says which server has ended, how, and its last words in one line; nil: none, or there are no servers.
 func (s *benchServers) died() error {
 	if s == nil {
 		return nil
 	}
-	return s.bank.allRunning()
+	for _, server := range s.topology.Servers() {
+		n := int(server.ID)
+		if how, ended := s.bank.sup.end(n); ended {
+			words := strings.ReplaceAll(s.bank.sup.lastWords(n, 3), "\n", " / ")
+			return fmt.Errorf("server %d ended during the run: %s; last in its log: %s", n, how, words)
+		}
+	}
+	return nil
 }
 
 // stop ends everything; without servers it does nothing.
@@ -148,4 +156,15 @@ func (s *benchServers) stop() {
 		s.undo[i]()
 	}
 	s.undo = nil
+}
+
+// end says how the last process of server n ended; false: it runs, or there was none.
+func (s *supervisor) end(n int) (how string, ended bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.children[n]
+	if c == nil || !c.ended() {
+		return "", false
+	}
+	return c.cmd.ProcessState.String(), true
 }

@@ -73,8 +73,8 @@ func (a *App) runBenchSuite(ctx context.Context, p benchSuiteArgs) error {
 				return asExit(fmt.Errorf("row %s: %w", rows[i].Name, err))
 			}
 			for j := range out.Rows[i].Runs {
-				if e := verdictOf(&out.Rows[i].Runs[j]); e != nil {
-					violated = e
+				if e := out.Rows[i].Runs[j].Error; e != nil {
+					violated = withError(e)
 				}
 			}
 		}

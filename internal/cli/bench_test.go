@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,18 +96,90 @@ func TestBenchTables(t *testing.T) {
 
 func TestBenchVerdict(t *testing.T) {
 	ok, bad := true, false
+	died := errors.New("server 2 ended during the run: signal: killed")
 	for _, test := range []struct {
 		conservation, hashes *bool
-		violation            bool
-	}{{&ok, &ok, false}, {nil, nil, false}, {&bad, &ok, true}, {&ok, &bad, true}} {
-		r := &api.Bench{ConservationOK: test.conservation, HashesOK: test.hashes, CheckNote: "servers 1 and 2 differ"}
-		e := verdictOf(r)
-		if (e != nil) != test.violation || (r.Error != nil) != test.violation {
+		note                 string
+		spawned              bool
+		died                 error
+		code                 int
+		want                 string
+	}{
+		{&ok, &ok, "", true, nil, exitOK, ""},
+		{nil, nil, "not comparable while transfers run", false, nil, exitOK, ""}, // others may use a running bank
+		{&ok, &ok, "1 servers do not answer and were not checked", false, nil, exitOK, ""},
+		{&bad, &ok, "servers 1 and 2 differ", true, nil, exitViolation, "servers 1 and 2 differ"},
+		{&ok, &bad, "servers 1 and 2 differ", false, died, exitViolation, "servers 1 and 2 differ"},
+		{&ok, &ok, "1 servers do not answer and were not checked", true, died, exitInternal, "server 2 ended"},
+		{&ok, &ok, "1 servers do not answer and were not checked", true, nil, exitUnavailable, "do not answer"},
+		{nil, nil, "not comparable while transfers run", true, nil, exitUnavailable, "not comparable while"},
+		{&ok, nil, "", true, nil, exitUnavailable, "not all replicas"},
+	} {
+		r := &api.Bench{ConservationOK: test.conservation, HashesOK: test.hashes, CheckNote: test.note}
+		r.Config.Spawned, r.Config.Replicas = test.spawned, 3
+		e := verdictOf(r, test.died)
+		switch {
+		case e == nil && test.code != exitOK:
+			t.Errorf("%+v: no failure", test)
+		case e != nil && (exitCodeOf(e.Code) != test.code || !strings.Contains(e.Message, test.want)):
 			t.Errorf("%+v: got %v", test, e)
 		}
-		if e != nil && e.code != exitViolation {
-			t.Errorf("exit %d, want %d", e.code, exitViolation)
+	}
+	alone := &api.Bench{ConservationOK: &ok, Config: api.BenchConfig{Spawned: true, Replicas: 1}}
+	if e := verdictOf(alone, nil); e != nil {
+		t.Errorf("one replica has nobody to be compared with: %v", e)
+	}
+}
+
+// TestBenchCheckAsksAgain has a bank that needs two looks, and one of whose servers died.
+func TestBenchCheckAsksAgain(t *testing.T) {
+	ok := true
+	whole := api.Check{OK: &ok, Shards: []api.ShardCheck{{HashesOK: &ok}}}
+	var errs strings.Builder
+	a := NewApp(nil, io.Discard, &errs)
+	looks := 0
+	ask := func(context.Context) (api.Check, error) {
+		if looks++; looks < 2 {
+			return api.Check{OK: &ok, Note: "1 servers do not answer and were not checked", Shards: whole.Shards}, nil
 		}
+		return whole, nil
+	}
+	r := &api.Bench{Config: api.BenchConfig{Spawned: true, Replicas: 3}}
+	if a.benchCheck(t.Context(), ask, r, func() error { return nil }); looks != 2 || r.Error != nil || !*r.HashesOK {
+		t.Errorf("%d looks, %+v", looks, r)
+	}
+	if !strings.Contains(errs.String(), "checking that no money was lost") {
+		t.Errorf("the check said %q", errs.String())
+	}
+	looks = 0
+	if a.benchCheck(t.Context(), ask, r, func() error { return errors.New("server 3 ended") }); looks != 1 || r.Error == nil {
+		t.Errorf("%d looks at a bank with a dead server, %v", looks, r.Error)
+	}
+	ask = func(context.Context) (api.Check, error) { return api.Check{}, errors.New("closed") }
+	if a.benchCheck(t.Context(), ask, r, func() error { return nil }); r.Error == nil || !strings.Contains(r.CheckNote, "closed") {
+		t.Errorf("a check that failed: %+v", r)
+	}
+}
+
+func TestSupervisorTellsTheEnd(t *testing.T) {
+	s := &supervisor{executable: "/bin/sh", logs: t.TempDir(), args: func(int) []string { return []string{"-c", "echo last; read x; kill -9 $$"} }}
+	if _, ended := s.end(1); ended {
+		t.Error("a server that was never started has ended")
+	}
+	if err := s.start(1); err != nil {
+		t.Skip(err) // no shell here
+	}
+	if _, ended := s.end(1); ended {
+		t.Error("a server that runs has ended")
+	}
+	c, err := s.child(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.stopAll()
+	<-c.done
+	if how, ended := s.end(1); !ended || !strings.Contains(how, "killed") {
+		t.Errorf("%q, %t", how, ended)
 	}
 }
 
