@@ -120,8 +120,11 @@ func measure(ctx context.Context, o *options, dir string, l *load, name string) 
 		return nil, err
 	}
 	m, err := bench.Run(ctx, p, t, load, nil)
-	if err != nil {
-		return nil, err
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", name, err)
+	case m.Interrupted:
+		return nil, ctx.Err() // the rows before it are whole
 	}
 	r := m.Result()
 	r.System, r.Config, r.Versions = name, bench.ConfigOf(t, load, 0), p.versions()
@@ -132,8 +135,17 @@ func measure(ctx context.Context, o *options, dir string, l *load, name string) 
 	r.ConservationOK = &ok
 	if !ok {
 		r.CheckNote = "the sum of all balances is not what was opened with"
+		r.Error = &api.Error{Code: "violation", Message: name + ": " + r.CheckNote}
 	}
-	return &api.BenchPeerResult{System: name, Settings: p.settings(), Result: r}, nil
+	return failed(&api.BenchPeerResult{System: name, Settings: p.settings(), Result: r})
+}
+
+// failed returns a result with its own failure as the error, if it has one.
+func failed(r *api.BenchPeerResult) (*api.BenchPeerResult, error) {
+	if r.Result.Error != nil {
+		return r, r.Result.Error
+	}
+	return r, nil
 }
 
 // measureRaftbank has raftbank measure itself, on a bank that it spawns.
@@ -147,12 +159,19 @@ func measureRaftbank(ctx context.Context, o *options, dir string, l *load) (*api
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
-	text, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", cmd, err)
-	}
+	text, ended := cmd.Output()
 	r := &api.BenchPeerResult{System: raftbankName, Settings: "3 replicas per shard, fdatasync on a majority before every answer; " + shapeText(b)}
-	return r, json.Unmarshal(text, &r.Result)
+	switch err := json.Unmarshal(text, &r.Result); {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case r.Result.Error != nil && r.Result.Committed == 0: // it failed before it measured
+		return nil, r.Result.Error
+	case ended != nil && r.Result.Error == nil:
+		return nil, fmt.Errorf("%s: %w", cmd, ended)
+	case err != nil:
+		return nil, fmt.Errorf("what %s printed: %w", cmd, err)
+	}
+	return failed(r)
 }
 
 // topology says which accounts each shard has, as raftbank deals them. Nobody listens at its addresses.

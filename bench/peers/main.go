@@ -49,14 +49,13 @@ func main() {
 			stop()
 		}()
 	}
-	out, err := run(ctx, o)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "peers:", err)
-		stop()
-		os.Exit(1)
+	lines := json.NewEncoder(os.Stdout)
+	out, err := run(ctx, o, lines.Encode)
+	if out == nil {
+		out = &api.BenchPeers{Error: &api.Error{Code: "internal", Message: err.Error()}}
 	}
-	if err := json.NewEncoder(os.Stdout).Encode(out); err != nil {
-		fmt.Fprintln(os.Stderr, "peers:", err)
+	if err := lines.Encode(out); err != nil || out.Error != nil { // what failed stands in it
+		stop()
 		os.Exit(1)
 	}
 }
@@ -81,8 +80,10 @@ func parse(args []string) options {
 	return o
 }
 
-// run measures every load on raftbank and then on every peer that takes it.
-func run(ctx context.Context, o options) (*api.BenchPeers, error) {
+// run measures every load on raftbank and then on every peer that takes it. keep gets what there is after every
+// system; what ends the run early is the Error of what was measured until then.
+// Errors, without a result: nothing could begin; those of keep.
+func run(ctx context.Context, o options, keep func(v any) error) (*api.BenchPeers, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
@@ -99,7 +100,7 @@ func run(ctx context.Context, o options) (*api.BenchPeers, error) {
 		if len(o.loads) > 0 && !slices.Contains(o.loads, l.name) {
 			continue
 		}
-		group := api.BenchPeerLoad{Name: l.name, Load: l.text}
+		out.Loads = append(out.Loads, api.BenchPeerLoad{Name: l.name, Load: l.text, Systems: []api.BenchPeerResult{}})
 		for _, name := range l.systems {
 			if name != raftbankName && len(o.systems) > 0 && !slices.Contains(o.systems, name) {
 				continue
@@ -109,22 +110,40 @@ func run(ctx context.Context, o options) (*api.BenchPeers, error) {
 			}
 			fmt.Fprintf(os.Stderr, "%s: %s\n", l.name, name)
 			r, err := measure(ctx, &o, dir, &l, name)
-			switch {
-			case ctx.Err() != nil:
-				return nil, ctx.Err()
-			case errors.Is(err, errNotHere):
+			if errors.Is(err, errNotHere) {
 				out.Skipped[name] = err.Error()
 				continue
-			case err != nil:
-				return nil, fmt.Errorf("%s under the load %s: %w", name, l.name, err)
 			}
-			maps.Copy(out.Versions, r.Result.Versions)
-			group.Systems = append(group.Systems, *r)
+			if add(ctx, out, r, err); out.Error != nil {
+				return out, nil
+			}
+			if err := keep(out); err != nil {
+				return nil, err
+			}
 		}
-		ratios(group.Systems)
-		out.Loads = append(out.Loads, group)
 	}
 	return out, nil
+}
+
+// add puts a result into the last load, or what kept it from coming about: the end of ctx, a failure of the system
+// under this load, or money that was lost.
+func add(ctx context.Context, out *api.BenchPeers, r *api.BenchPeerResult, err error) {
+	l := &out.Loads[len(out.Loads)-1]
+	if r != nil {
+		maps.Copy(out.Versions, r.Result.Versions)
+		l.Systems = append(l.Systems, *r)
+		ratios(l.Systems)
+	}
+	var told *api.Error
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		out.Error = &api.Error{Code: "interrupted", Message: "interrupted under the load " + l.Name}
+	case errors.As(err, &told):
+		out.Error = &api.Error{Code: told.Code, Message: fmt.Sprintf("load %s: %s", l.Name, told.Message), Hint: told.Hint}
+	default:
+		out.Error = &api.Error{Code: "internal", Message: fmt.Sprintf("load %s: %v", l.Name, err)}
+	}
 }
 
 func (o *options) validate() error {

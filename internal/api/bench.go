@@ -8,7 +8,8 @@ type Bench struct {
 	Versions map[string]string `json:"versions"`
 	Machine  BenchMachine      `json:"machine"`
 
-	Seconds     float64           `json:"seconds"` // length of the measured window
+	Seconds     float64           `json:"seconds"`               // length of the measured window
+	Interrupted bool              `json:"interrupted,omitempty"` // the window ended before its time, and nothing was checked
 	Committed   int               `json:"committed"`
 	Aborted     map[string]int    `json:"aborted"` // by reason
 	Unavailable int               `json:"unavailable"`

@@ -11,6 +11,9 @@ import (
 // held up: the times are computed, not looked up.
 const dueBacklog = 1 << 16
 
+// longestSleep bounds how late a pacer with a low rate sees the end of ctx.
+const longestSleep = 100 * time.Millisecond
+
 // leastRamp is the share of its rate with which a pacer begins.
 const leastRamp = 0.05
 
@@ -41,8 +44,8 @@ func (p *pacer) run(ctx context.Context) {
 		return time.Duration(rng.ExpFloat64() / rate * float64(time.Second))
 	}
 	for t := p.start.Add(gap(0)); t.Before(p.end); t = t.Add(gap(t.Sub(p.start))) {
-		if d := time.Until(t); d > 0 {
-			p.sleep(d)
+		for d := time.Until(t); d > 0 && ctx.Err() == nil; d = time.Until(t) {
+			p.sleep(min(d, longestSleep))
 		}
 		if p.shed != nil {
 			if ctx.Err() != nil {

@@ -25,6 +25,7 @@ var kindNames = [kinds]string{api.KindIntra, api.KindCross, readName}
 
 // window is the measured stretch of a run, cut into slices.
 type window struct {
+	start    time.Time // of the warm-up
 	from, to time.Time
 	slice    time.Duration
 	open     bool // open loop: what was due in the window counts, else what was answered in it
@@ -37,7 +38,7 @@ const (
 )
 
 func newWindow(start time.Time, o *Options) window {
-	w := window{from: start.Add(o.Warmup), open: o.Rate > 0}
+	w := window{start: start, from: start.Add(o.Warmup), open: o.Rate > 0}
 	w.to = w.from.Add(o.Duration)
 	w.slice = max(minSlice, (o.Duration+maxSlices-1)/maxSlices)
 	return w

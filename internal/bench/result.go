@@ -49,9 +49,9 @@ func Versions(program string) map[string]string {
 
 // Result makes figures of what was counted. System, Config, Versions and the check are the caller's.
 func (m *Measured) Result() api.Bench {
-	o := &m.options
+	window := m.recorder.w.to.Sub(m.recorder.w.from)
 	out := api.Bench{
-		Started: m.started.UTC().Format(time.RFC3339), Machine: Machine(), Seconds: o.Duration.Seconds(),
+		Started: m.started.UTC().Format(time.RFC3339), Machine: Machine(), Seconds: window.Seconds(), Interrupted: m.Interrupted,
 		Aborted: map[string]int{}, Kinds: []api.KindPerformance{}, Timeline: []api.BenchSlice{}, Distribution: []api.BenchQuantile{},
 	}
 	out.Machine.Load1m = m.load
@@ -59,7 +59,7 @@ func (m *Measured) Result() api.Bench {
 	inWindow := 0
 	for i := range m.recorder.kinds {
 		f := &m.recorder.kinds[i]
-		k := f.performance(kindNames[i], o.Duration)
+		k := f.performance(kindNames[i], window)
 		if f.empty() {
 			continue
 		}
@@ -78,7 +78,7 @@ func (m *Measured) Result() api.Bench {
 	}
 	out.Shed = m.shed
 	out.Unavailable += m.shed
-	out.TPS = perSecond(inWindow, o.Duration)
+	out.TPS = perSecond(inWindow, window)
 	out.LatencyUs = LatencyOf(all)
 	if all.TotalCount() > 0 {
 		for _, q := range quantiles {
@@ -136,6 +136,9 @@ func (m *Measured) timeline(out *api.Bench) {
 	for i := range m.recorder.slices {
 		s := &m.recorder.slices[i]
 		from := time.Duration(i) * w.slice
+		if from >= w.to.Sub(w.from) {
+			return // the run was interrupted
+		}
 		to := min(from+w.slice, w.to.Sub(w.from))
 		t := api.BenchSlice{AtMs: to.Milliseconds(), TPS: perSecond(s.committed, to-from), Committed: s.committed, Failed: s.failed}
 		if s.latency != nil {

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -16,6 +15,12 @@ import (
 // progressEvery is how often Run tells how far it is.
 const progressEvery = 500 * time.Millisecond
 
+// What an interrupted run still does.
+const (
+	shortestWindow = minSlice        // less is no measurement
+	lastLook       = 2 * time.Second // for the servers' figures at its end
+)
+
 // Progress is how far a run is.
 type Progress struct {
 	Elapsed, Whole time.Duration // warm-up included
@@ -26,7 +31,6 @@ type Progress struct {
 
 // Measured is what a run counted. Result makes figures of it.
 type Measured struct {
-	options       Options
 	started       time.Time
 	recorder      *recorder
 	shed          int               // transfers that no caller took
@@ -35,6 +39,8 @@ type Measured struct {
 	load          *float64 // load average before
 	// UsageError says why figures of the servers are missing; nil: none is.
 	UsageError error
+	// Interrupted says that ctx ended within the window: what was measured until then is a run of that length.
+	Interrupted bool
 }
 
 // run is one run in progress.
@@ -54,7 +60,7 @@ type run struct {
 
 // Run puts the load on the target and measures it. The options must be valid for the topology. progress
 // may be nil; it is called from Run's goroutine.
-// Errors: the end of ctx; a session that failed for good.
+// Errors: the end of ctx before the window; a session that failed for good.
 func Run(ctx context.Context, target Target, t *shard.Topology, o Options, progress func(Progress)) (*Measured, error) {
 	r := &run{o: o, target: target, sleep: sleep, progress: progress}
 	return r.run(ctx, t)
@@ -71,25 +77,15 @@ func (r *run) run(ctx context.Context, t *shard.Topology) (*Measured, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Measured{options: o, started: time.Now(), load: loadAverage()}
+	m := &Measured{started: time.Now(), load: loadAverage()}
 	r.w = newWindow(m.started, &o)
 	r.ctx, r.stop = context.WithCancelCause(ctx)
 	defer r.stop(nil)
 	for range min(o.Clients*o.InFlight, 2*runtime.GOMAXPROCS(0)) {
 		r.recorders = append(r.recorders, newRecorder(&r.w))
 	}
-	if o.Rate > 0 {
-		p := &pacer{seed: o.Seed, perSecond: o.Rate / float64(o.Batch), start: m.started, end: r.w.to, ramp: o.Warmup / 2, sleep: r.sleep}
-		r.due = make(chan time.Time, dueBacklog)
-		if o.Queue > 0 {
-			r.due = make(chan time.Time, o.Queue)
-			p.shed = r.shed
-		}
-		p.due = r.due
-		go p.run(r.ctx)
-	}
 	done := r.slots(sessions, newAccounts(t, o))
-	if err := r.watch(m, done); err != nil {
+	if err := r.watch(ctx, m, done); err != nil {
 		return nil, err
 	}
 	m.recorder, m.shed = r.recorders[0], int(r.unsent.Load())*o.Batch
@@ -112,9 +108,13 @@ func connect(ctx context.Context, target Target, n int) ([]Session, error) {
 	return sessions, nil
 }
 
-// slots starts a goroutine per request in flight. The channel is closed when all have ended.
+// slots starts a goroutine per request in flight, and the pacer of an open loop. The channel is closed when all have
+// ended.
 func (r *run) slots(sessions []Session, a *accounts) <-chan struct{} {
 	var running sync.WaitGroup
+	if p := r.pacer(); p != nil {
+		running.Go(func() { p.run(r.ctx) })
+	}
 	n := 0
 	for i, s := range sessions {
 		for slot := range r.o.InFlight {
@@ -133,6 +133,21 @@ func (r *run) slots(sessions []Session, a *accounts) <-chan struct{} {
 		close(done)
 	}()
 	return done
+}
+
+// pacer returns what says when requests are due, and makes its channel; nil in a closed loop.
+func (r *run) pacer() *pacer {
+	if r.o.Rate == 0 {
+		return nil
+	}
+	p := &pacer{seed: r.o.Seed, perSecond: r.o.Rate / float64(r.o.Batch), start: r.w.start, end: r.w.to, ramp: r.o.Warmup / 2, sleep: r.sleep}
+	r.due = make(chan time.Time, dueBacklog)
+	if r.o.Queue > 0 {
+		r.due = make(chan time.Time, r.o.Queue)
+		p.shed = r.shed
+	}
+	p.due = r.due
+	return p
 }
 
 // next returns when the slot's next request is due; false: no more.
@@ -161,8 +176,9 @@ func (r *run) slot(s Session, rec *recorder, g *Generator) error {
 			return nil
 		}
 		if g.IsRead() {
-			err := s.Read(r.ctx, g.Account())
-			rec.read(due, time.Now(), err == nil)
+			if err := s.Read(r.ctx, g.Account()); err == nil || r.ctx.Err() == nil {
+				rec.read(due, time.Now(), err == nil)
+			}
 			continue
 		}
 		g.Fill(batch)
@@ -179,29 +195,26 @@ func (r *run) slot(s Session, rec *recorder, g *Generator) error {
 
 // watch takes the servers' figures at the ends of the window and tells how far the run is, until all
 // slots have ended.
-func (r *run) watch(m *Measured, done <-chan struct{}) error {
+func (r *run) watch(ctx context.Context, m *Measured, done <-chan struct{}) error {
 	begins, ends := time.NewTimer(time.Until(r.w.from)), time.NewTimer(time.Until(r.w.to))
 	defer begins.Stop()
 	defer ends.Stop()
 	ticks := time.NewTicker(progressEvery)
 	defer ticks.Stop()
-	sample := func(into *map[string]uint64, own int) {
-		m.own[own] = ownUsage()
-		usage, err := r.target.Usage(r.ctx)
-		if *into = usage; usage == nil {
-			*into = map[string]uint64{}
-		}
-		if err != nil {
-			m.UsageError = err
-		}
-	}
 	last, lastAt := 0, m.started
-	for {
+	stopped, stoppedAt := r.ctx.Done(), time.Time{}
+	for done != nil || stopped != nil && m.after == nil {
 		select {
+		case <-done:
+			done = nil // a slow open loop is done before its window
+		case <-stopped:
+			stopped, stoppedAt = nil, time.Now() // the slots end now
 		case <-begins.C:
-			sample(&m.before, 0)
+			r.sample(ctx, m, &m.before, 0)
 		case <-ends.C:
-			sample(&m.after, 1)
+			if stopped != nil {
+				r.sample(ctx, m, &m.after, 1)
+			}
 		case now := <-ticks.C:
 			if r.progress != nil {
 				n := r.total()
@@ -211,16 +224,47 @@ func (r *run) watch(m *Measured, done <-chan struct{}) error {
 				})
 				last, lastAt = n, now
 			}
-		case <-done:
-			if r.ctx.Err() == nil && m.after == nil {
-				<-ends.C
-				sample(&m.after, 1)
-			}
-			if cause := context.Cause(r.ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-				return cause
-			}
-			return r.ctx.Err()
 		}
+	}
+	switch cause := context.Cause(r.ctx); {
+	case cause == nil:
+		return nil
+	case ctx.Err() == nil:
+		return cause
+	}
+	if stopped != nil {
+		stoppedAt = time.Now()
+	}
+	return r.interrupted(ctx, m, stoppedAt)
+}
+
+// interrupted ends the window at a time, if it had begun. Nothing runs any more.
+// Errors: that of ctx if there is nothing to show.
+func (r *run) interrupted(ctx context.Context, m *Measured, at time.Time) error {
+	if at.Sub(r.w.from) < shortestWindow {
+		return ctx.Err()
+	}
+	m.Interrupted = true
+	if at.Before(r.w.to) {
+		r.w.to = at
+	}
+	if m.after == nil {
+		asked, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLook)
+		defer cancel()
+		r.sample(asked, m, &m.after, 1)
+	}
+	return nil
+}
+
+// sample takes the figures at one end of the window.
+func (r *run) sample(ctx context.Context, m *Measured, into *map[string]uint64, own int) {
+	m.own[own] = ownUsage()
+	usage, err := r.target.Usage(ctx)
+	if *into = usage; usage == nil {
+		*into = map[string]uint64{}
+	}
+	if err != nil {
+		m.UsageError = err
 	}
 }
 

@@ -237,10 +237,36 @@ func TestRunEnds(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(100*time.Millisecond, cancel)
 		f = &fakeSystem{took: time.Millisecond, result: committed}
-		if _, err := runFake(ctx, f, load(nil), nil); !errors.Is(err, context.Canceled) {
+		if _, err := runFake(ctx, f, load(func(o *Options) { o.Warmup = time.Second }), nil); !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want the end of the context", err)
 		}
 	})
+}
+
+// TestInterruptedRunKeepsItsPart ends closed and open loops after a quarter of the window, one of them with requests
+// that are due in minutes.
+func TestInterruptedRunKeepsItsPart(t *testing.T) {
+	for _, rate := range []float64{0, 1000, 0.01} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(1500*time.Millisecond, cancel)
+			usage := map[string]uint64{UsageRSS: 7}
+			f := &fakeSystem{took: time.Millisecond, result: committed, usage: []map[string]uint64{usage, usage}}
+			m, err := runFake(ctx, f, load(func(o *Options) {
+				o.Warmup, o.Duration, o.Rate = time.Second, 2*time.Second, rate
+			}), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := m.Result()
+			if !r.Interrupted || r.Seconds < 0.49 || r.Seconds > 0.61 || len(r.Timeline) > 7 || r.RSSBytes == nil {
+				t.Errorf("rate %g: %+v", rate, r)
+			}
+			if rate != 0.01 && (r.Committed < 400 || r.TPS < 800 || r.TPS > 1100) {
+				t.Errorf("rate %g: %d committed, %g/s; want about 500 and 1000", rate, r.Committed, r.TPS)
+			}
+		})
+	}
 }
 
 func TestSumUsage(t *testing.T) {

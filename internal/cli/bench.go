@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -98,6 +97,9 @@ func (a *App) runBench(ctx context.Context, p benchArgs) error {
 		p.Load.Seed = uint64(rand.Uint32())
 		a.notef("seed %d", p.Load.Seed)
 	}
+	if err := writable(p.JSON, p.Report); err != nil {
+		return err
+	}
 	if !p.Spawn && a.Topology == nil {
 		topology, _, err := config.Load(a.ConfigPath)
 		if err != nil {
@@ -109,18 +111,8 @@ func (a *App) runBench(ctx context.Context, p benchArgs) error {
 	if err != nil {
 		return asExit(err)
 	}
-	if err := writeBench(p, result); err != nil {
-		return err
-	}
-	if err := a.print(result, func(w io.Writer) { a.benchTables(w, result) }); err != nil {
-		return err
-	}
-	if result.Error != nil {
-		end := withError(result.Error)
-		end.printed = a.Format.json()
-		return end
-	}
-	return nil
+	printed := a.print(result, func(w io.Writer) { a.benchTables(w, result) })
+	return a.benchEnd(result.Error, printed, writeBench(p, result))
 }
 
 // benchOnce runs one load on a running or a spawned bank.
@@ -219,38 +211,6 @@ func startProfile(name string) (stop func(), err error) {
 		pprof.StopCPUProfile()
 		_ = f.Close() // what is lost is a part of the profile
 	}, nil
-}
-
-// writeBench writes the files that were asked for.
-func writeBench(p benchArgs, result *api.Bench) error {
-	if p.JSON != "" {
-		if err := writeJSON(p.JSON, result); err != nil {
-			return err
-		}
-	}
-	if p.Report == "" {
-		return nil
-	}
-	page, err := bench.Report(result)
-	if err == nil {
-		err = os.WriteFile(p.Report, page, 0o644)
-	}
-	if err != nil {
-		return usageError("report: %v", err)
-	}
-	return nil
-}
-
-// writeJSON writes a value to a file, indented.
-func writeJSON(name string, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err == nil {
-		err = os.WriteFile(name, append(b, '\n'), 0o644)
-	}
-	if err != nil {
-		return usageError("write the result: %v", err)
-	}
-	return nil
 }
 
 // benchProgress shows progress on a terminal, in one line. clear takes it away.

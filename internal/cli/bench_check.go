@@ -15,6 +15,11 @@ const benchCheckWait = 60 * time.Second
 // benchCheck checks the bank after a load, puts the verdict into the result, and says there what makes it a
 // failure. died tells a server of a spawned bank that has ended; nobody waits for its answer.
 func (a *App) benchCheck(ctx context.Context, ask func(context.Context) (api.Check, error), result *api.Bench, died func() error) {
+	if ctx.Err() != nil {
+		result.CheckNote = noteInterrupted
+		result.Error = verdictOf(result, died())
+		return
+	}
 	within, cancel := context.WithTimeout(ctx, benchCheckWait)
 	defer cancel()
 	clear := a.benchWaiting("checking that no money was lost and that replicas agree")
@@ -25,6 +30,9 @@ func (a *App) benchCheck(ctx context.Context, ask func(context.Context) (api.Che
 			check = api.Check{Note: "not checked: " + err.Error()}
 		}
 		bench.Checked(result, check)
+		if ctx.Err() != nil && !proven(result) {
+			result.ConservationOK, result.HashesOK, result.CheckNote = nil, nil, noteInterrupted
+		}
 		dead := died()
 		if err != nil || dead != nil || within.Err() != nil || settled(result) {
 			result.Error = verdictOf(result, dead)
@@ -33,9 +41,18 @@ func (a *App) benchCheck(ctx context.Context, ask func(context.Context) (api.Che
 	}
 }
 
+// noteInterrupted stands in the place of a verdict.
+const noteInterrupted = "interrupted: not checked"
+
+// proven reports whether a check proved a violation.
+func proven(r *api.Bench) bool {
+	bad := func(ok *bool) bool { return ok != nil && !*ok }
+	return bad(r.ConservationOK) || bad(r.HashesOK)
+}
+
 // settled reports whether asking again would tell no more.
 func settled(r *api.Bench) bool {
-	if r.ConservationOK != nil && !*r.ConservationOK {
+	if proven(r) {
 		return true // a proof stays one
 	}
 	if !r.Config.Spawned {
@@ -58,13 +75,15 @@ func incomplete(r *api.Bench) string {
 // verdictOf is what makes a result a failure: a violation, a server that died, a spawned bank that could not be
 // checked to the end. nil: nothing does.
 func verdictOf(r *api.Bench, died error) *api.Error {
-	bad := func(ok *bool) bool { return ok != nil && !*ok }
 	switch {
-	case bad(r.ConservationOK) || bad(r.HashesOK):
+	case proven(r):
 		return failure(codeViolation, "after the load: %s", r.CheckNote).hint("look closer with: raftbank check conservation").err
 	case died != nil:
 		return failure(codeInternal, "these are not the figures of a whole bank: %v", died).
 			hint("run it again; with --data-dir DIR the server's log stays there").err
+	case r.CheckNote == noteInterrupted:
+		return failure(codeInterrupted, "interrupted after %.1f s of the %.1f s to measure; what was answered by then is shown, and the bank was not checked",
+			r.Seconds, float64(r.Config.DurationMs)/1000).err
 	case r.Config.Spawned && incomplete(r) != "":
 		return failure(codeUnavailable, "the bank was not checked after the load: %s", incomplete(r)).
 			hint("run it again; a shorter --duration leaves less to catch up with").err

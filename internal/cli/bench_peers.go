@@ -70,6 +70,9 @@ func (a *App) runBenchPeers(ctx context.Context, p benchPeersArgs) error {
 		p.Seed = uint64(rand.Uint32())
 		a.notef("seed %d", p.Seed)
 	}
+	if err := writable(p.JSON); err != nil {
+		return err
+	}
 	source, err := findSource(p.Source)
 	if err != nil {
 		return err
@@ -97,12 +100,8 @@ func (a *App) runBenchPeers(ctx context.Context, p benchPeersArgs) error {
 	if err != nil {
 		return err
 	}
-	if p.JSON != "" {
-		if err := writeJSON(p.JSON, v); err != nil {
-			return err
-		}
-	}
-	return a.print(v, func(w io.Writer) { a.peersTable(w, v) })
+	printed := a.print(v, func(w io.Writer) { a.peersTable(w, v) })
+	return a.benchEnd(v.Error, printed, writeJSON(p.JSON, v))
 }
 
 // findSource returns the root of raftbank's source.
@@ -124,7 +123,8 @@ func findSource(named string) (string, error) {
 	}
 }
 
-// peersRun runs the program to its end.
+// peersRun runs the program to its end. It prints a line after every system, which is kept in the file: what fails
+// late, or is interrupted, loses nothing that was measured.
 func (a *App) peersRun(ctx context.Context, p benchPeersArgs, program, self string) (*api.BenchPeers, error) {
 	cmd := exec.CommandContext(ctx, program, "-raftbank", self, "-seed", strconv.FormatUint(p.Seed, 10),
 		"-accounts", strconv.FormatUint(p.Accounts, 10), "-duration", p.Duration.String(), "-warmup", p.Warmup.String(),
@@ -143,21 +143,55 @@ func (a *App) peersRun(ctx context.Context, p benchPeersArgs, program, self stri
 	defer pipe.Close()
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 30 * time.Second
-	text, err := cmd.Output()
-	var exit *exec.ExitError
-	switch {
-	case ctx.Err() != nil:
-		return nil, asExit(ctx.Err())
-	case errors.As(err, &exit):
-		return nil, failure(codeInternal, "%s", strings.TrimPrefix(last.text, "peers: "))
-	case err != nil:
+	lines, err := cmd.StdoutPipe()
+	if err != nil {
 		return nil, failure(codeInternal, "run %s: %v", peersModule, err)
 	}
-	var v api.BenchPeers
-	if err := json.Unmarshal(text, &v); err != nil {
-		return nil, failure(codeInternal, "what %s printed: %v", peersModule, err)
+	if err := cmd.Start(); err != nil {
+		return nil, failure(codeInternal, "run %s: %v", peersModule, err)
 	}
-	return &v, nil
+	v, read := lastPeers(lines, func(v *api.BenchPeers) error { return writeJSON(p.JSON, v) })
+	return peersEnd(ctx, v, errors.Join(read, cmd.Wait()), last.text)
+}
+
+// lastPeers reads what the program prints, one line after every system, and returns the last. keep gets every one.
+func lastPeers(r io.Reader, keep func(*api.BenchPeers) error) (last *api.BenchPeers, err error) {
+	lines := json.NewDecoder(r)
+	for {
+		var v api.BenchPeers
+		switch bad := lines.Decode(&v); {
+		case errors.Is(bad, io.EOF):
+			return last, err
+		case bad != nil:
+			_, _ = io.Copy(io.Discard, r) // so that it can end
+			return last, fmt.Errorf("what %s printed: %w", peersModule, bad)
+		}
+		last, err = &v, keep(&v) // a file that cannot be written now may be later
+	}
+}
+
+// peersEnd says what came of the program: with a result, what failed is its Error.
+func peersEnd(ctx context.Context, v *api.BenchPeers, err error, words string) (*api.BenchPeers, error) {
+	var exit *exec.ExitError
+	switch {
+	case v != nil && v.Error != nil && !slices.ContainsFunc(v.Loads, func(l api.BenchPeerLoad) bool { return len(l.Systems) > 0 }):
+		return nil, withError(v.Error) // there is nothing to show
+	case err == nil && v != nil:
+		return v, nil
+	case err == nil:
+		return nil, failure(codeInternal, "%s printed nothing", peersModule)
+	case v != nil && v.Error != nil:
+		return v, nil
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case errors.As(err, &exit):
+		err = failure(codeInternal, "%s: %s", exit, strings.TrimPrefix(words, "peers: "))
+	}
+	if v == nil {
+		return nil, asExit(err)
+	}
+	v.Error = asExit(err).err
+	return v, nil
 }
 
 // lastLine keeps the last line that was written to it.

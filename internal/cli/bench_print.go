@@ -25,7 +25,7 @@ func (a *App) benchTables(w io.Writer, r *api.Bench) {
 	}
 	a.grid(w, cols, rows)
 	if a.Format == FormatTable {
-		_, _ = fmt.Fprintf(w, "%s transfers/s over %.0f s; %s committed, %d unavailable, %d unknown%s\n",
+		_, _ = fmt.Fprintf(w, "%s transfers/s over %.3g s; %s committed, %d unavailable, %d unknown%s\n",
 			thousands(fmt.Sprintf("%.0f", r.TPS)), r.Seconds, thousands(fmt.Sprint(r.Committed)), r.Unavailable, r.Unknown, abortedText(r.Aborted))
 	}
 	a.grid(w, columns("figure", ">value", "unit"), benchFigures(r))

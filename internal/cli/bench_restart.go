@@ -20,7 +20,7 @@ const (
 
 // restartRun fills a bank with transfers, kills a follower and starts it again. It returns how long
 // the follower took until it had applied what was committed when it was started, and the last run of
-// the filling.
+// the filling; if that failed, nothing was restarted.
 func (a *App) restartRun(ctx context.Context, p benchArgs, transfers int) (seconds float64, result *api.Bench, err error) {
 	servers, err := newBenchServers(p, a.Getenv)
 	if err != nil {
@@ -35,6 +35,9 @@ func (a *App) restartRun(ctx context.Context, p benchArgs, transfers int) (secon
 	for filled := 0; filled < transfers; filled += result.Committed {
 		if result, err = a.measure(ctx, p, servers.topology, servers); err != nil {
 			return 0, nil, err
+		}
+		if result.Error != nil {
+			return 0, result, nil
 		}
 		if memory > 0 && result.RSSBytes != nil && float64(*result.RSSBytes) > restartShare*memory {
 			a.notef("filling ends at %s transfers: the servers hold %s MiB", thousands(fmt.Sprint(filled+result.Committed)),

@@ -64,37 +64,43 @@ func (a *App) runBenchSuite(ctx context.Context, p benchSuiteArgs) error {
 	if err != nil {
 		return err
 	}
+	if err := writable(p.JSON); err != nil {
+		return err
+	}
 	out := api.BenchSuite{Quick: p.Quick, Versions: bench.Versions(a.Version), Machine: bench.Machine(), Rows: make([]api.BenchRow, len(rows))}
-	var violated *exitError
+	failed := a.suiteRuns(ctx, p, rows, &out)
+	if out = measuredRows(out); len(out.Rows) == 0 && failed != nil {
+		return failed
+	}
+	if failed != nil {
+		out.Error = failed.err
+	}
+	printed := a.print(&out, func(w io.Writer) { a.suiteTable(w, &out) })
+	return a.benchEnd(out.Error, printed, writeJSON(p.JSON, &out))
+}
+
+// suiteRuns makes all runs, and writes the file after each: what fails late, or is interrupted, loses no earlier run.
+func (a *App) suiteRuns(ctx context.Context, p benchSuiteArgs, rows []bench.Row, out *api.BenchSuite) *exitError {
 	for run := range p.Runs {
 		for i := range rows {
 			a.notef("run %d of %d: %s", run+1, p.Runs, rows[i].Load)
 			if err := a.suiteRun(ctx, p, &rows[i], &out.Rows[i]); err != nil {
-				return asExit(fmt.Errorf("row %s: %w", rows[i].Name, err))
+				e := *asExit(err).err // the run keeps its own words
+				e.Message = fmt.Sprintf("row %s: %s", rows[i].Name, e.Message)
+				return withError(&e)
 			}
-			for j := range out.Rows[i].Runs {
-				if e := out.Rows[i].Runs[j].Error; e != nil {
-					violated = withError(e)
-				}
+			if err := writeJSON(p.JSON, measuredRows(*out)); err != nil {
+				return asExit(err)
 			}
 		}
-	}
-	if violated != nil {
-		out.Error = violated.err
-		violated.printed = a.Format.json()
-	}
-	if p.JSON != "" {
-		if err := writeJSON(p.JSON, &out); err != nil {
-			return err
-		}
-	}
-	if err := a.print(&out, func(w io.Writer) { a.suiteTable(w, &out) }); err != nil {
-		return err
-	}
-	if violated != nil {
-		return violated
 	}
 	return nil
+}
+
+// measuredRows is a table without the rows of which there is no run.
+func measuredRows(s api.BenchSuite) api.BenchSuite {
+	s.Rows = slices.DeleteFunc(slices.Clone(s.Rows), func(r api.BenchRow) bool { return len(r.Runs) == 0 })
+	return s
 }
 
 // chosenRows returns the rows of the table that were asked for.
@@ -132,30 +138,48 @@ func (a *App) suiteRun(ctx context.Context, p benchSuiteArgs, row *bench.Row, ou
 		if err != nil {
 			return err
 		}
+		if err := keepRun(out, result); err != nil {
+			return err
+		}
 		value = seconds
-		out.Runs = append(out.Runs, *result)
 	case row.Spread:
 		hot, err := a.benchOnce(ctx, args)
+		if err == nil {
+			err = keepRun(out, hot)
+		}
 		if err != nil {
 			return err
 		}
 		args.Load.Hot = 0
 		spread, err := a.benchOnce(ctx, args)
+		if err == nil {
+			err = keepRun(out, spread)
+		}
 		if err != nil {
 			return err
 		}
 		value = hot.TPS / max(spread.TPS, 1)
-		out.Runs = append(out.Runs, *hot, *spread)
 	default:
 		result, err := a.benchOnce(ctx, args)
+		if err == nil {
+			err = keepRun(out, result)
+		}
 		if err != nil {
 			return err
 		}
 		value = row.Value(result)
-		out.Runs = append(out.Runs, *result)
 	}
 	out.Values = append(out.Values, value)
 	out.Median = bench.Median(out.Values)
+	return nil
+}
+
+// keepRun adds a run to a row; a failed one is kept and told, and gives no value.
+func keepRun(out *api.BenchRow, run *api.Bench) error {
+	out.Runs = append(out.Runs, *run)
+	if run.Error != nil {
+		return withError(run.Error)
+	}
 	return nil
 }
 
@@ -191,7 +215,11 @@ func (a *App) suiteTable(w io.Writer, s *api.BenchSuite) {
 		for _, v := range r.Values {
 			values = append(values, figureText(v))
 		}
-		rows = append(rows, []string{r.Name, r.Load, r.Figure, figureText(r.Median), r.Unit, strings.Join(values, " ")})
+		median := "" // of a row whose only run failed
+		if len(values) > 0 {
+			median = figureText(r.Median)
+		}
+		rows = append(rows, []string{r.Name, r.Load, r.Figure, median, r.Unit, strings.Join(values, " ")})
 	}
 	a.grid(w, columns("row", "load", "figure", ">median", "unit", "runs"), rows)
 	if a.Format == FormatTable && s.Machine.Load1m != nil {

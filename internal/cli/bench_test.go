@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -221,6 +222,122 @@ func TestWriteBench(t *testing.T) {
 	}
 	if err := writeBench(benchArgs{Report: filepath.Join(dir, "none", "r.html")}, benchSample()); err == nil {
 		t.Error("a directory that is not there took the page")
+	}
+}
+
+// TestBenchFindsBadFilesFirst refuses before anything runs, and leaves files as they were.
+func TestBenchFindsBadFilesFirst(t *testing.T) {
+	dir := t.TempDir()
+	none := filepath.Join(dir, "none", "r.json")
+	for _, args := range [][]string{
+		{"bench", "--spawn", "--json", none}, {"bench", "--spawn", "--report", none},
+		{"bench", "suite", "--rows", "one", "--json", none}, {"bench", "peers", "--json", none},
+	} {
+		code, out, errs := runFake(nil, "", nil, args...)
+		if code != exitUsage || out != "" || !strings.Contains(errs, "Nothing was measured") || strings.Contains(errs, "starting") {
+			t.Errorf("%v: exit %d\n%s%s", args, code, out, errs)
+		}
+	}
+	old, fresh := filepath.Join(dir, "old.json"), filepath.Join(dir, "fresh.json")
+	if err := os.WriteFile(old, []byte("before"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := writable(old, "", fresh); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(old); err != nil || string(b) != "before" {
+		t.Errorf("the old file holds %q, %v", b, err)
+	}
+	if _, err := os.Stat(fresh); err == nil {
+		t.Error("an empty file was left behind")
+	}
+}
+
+func TestBenchEnd(t *testing.T) {
+	full := usageError("write the result: the disk is full")
+	violated := failure(codeViolation, "money was lost").err
+	for _, test := range []struct {
+		format Format
+		failed *api.Error
+		err    error
+		code   int
+		words  string // on stderr, of the whole command
+	}{
+		{FormatTable, nil, nil, exitOK, ""},
+		{FormatTable, nil, full, exitUsage, "raftbank: write the result: the disk is full\n"},
+		{FormatJSON, nil, full, exitUsage, "raftbank: write the result: the disk is full\n"},
+		{FormatTable, violated, nil, exitViolation, "raftbank: money was lost\n"},
+		{FormatJSON, violated, nil, exitViolation, ""},
+		{FormatTable, violated, full, exitViolation, "raftbank: write the result: the disk is full\nraftbank: money was lost\n"},
+	} {
+		var out, errs strings.Builder
+		a := NewApp(nil, &out, &errs)
+		a.Format = test.format
+		code := a.report(a.benchEnd(test.failed, nil, test.err))
+		if code != test.code || errs.String() != test.words || out.String() != "" {
+			t.Errorf("%+v: exit %d, %q, %q", test, code, out.String(), errs.String())
+		}
+	}
+}
+
+func TestInterruptedBench(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	a := NewApp(nil, io.Discard, io.Discard)
+	r := &api.Bench{Seconds: 1.25, Config: api.BenchConfig{Spawned: true, DurationMs: 10_000}}
+	a.benchCheck(ctx, nil, r, func() error { return nil })
+	if r.Error == nil || exitCodeOf(r.Error.Code) != exitInterrupted || !strings.Contains(r.Error.Message, "after 1.2 s of the 10.0 s") {
+		t.Errorf("got %v", r.Error)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	ask := func(context.Context) (api.Check, error) {
+		cancel()
+		return api.Check{Note: "not comparable"}, nil
+	}
+	if a.benchCheck(ctx, ask, r, func() error { return nil }); r.Error == nil || r.Error.Code != codeInterrupted {
+		t.Errorf("interrupted in the check: %v", r.Error)
+	}
+}
+
+// TestPeersKeepWhatWasMeasured has a program that fails late.
+func TestPeersKeepWhatWasMeasured(t *testing.T) {
+	kept := 0
+	keep := func(*api.BenchPeers) error { kept++; return nil }
+	v, err := lastPeers(strings.NewReader(`{"seed":1,"loads":[]}`+"\n"+`{"seed":1,"loads":[{"name":"one","systems":[{}]}]}`+"\n"), keep)
+	if err != nil || kept != 2 || len(v.Loads) != 1 {
+		t.Fatalf("%+v, %v, %d kept", v, err, kept)
+	}
+	if v, err := peersEnd(t.Context(), v, &exec.ExitError{}, ""); err != nil || v.Error == nil || v.Error.Code != codeInternal {
+		t.Errorf("a program that ended badly: %+v, %v", v, err)
+	}
+	told := &api.BenchPeers{Loads: v.Loads, Error: failure(codeViolation, "lost").err}
+	if v, err := peersEnd(t.Context(), told, &exec.ExitError{}, ""); err != nil || v.Error.Code != codeViolation {
+		t.Errorf("a program that told what failed: %+v, %v", v, err)
+	}
+	if v, err := peersEnd(t.Context(), &api.BenchPeers{Error: told.Error}, nil, ""); err == nil || asExit(err).code != exitViolation {
+		t.Errorf("a program that measured nothing gave %+v, %v", v, err)
+	}
+	if v, err := peersEnd(t.Context(), nil, nil, ""); err == nil {
+		t.Errorf("a program that printed nothing gave %+v", v)
+	}
+	if v, err := lastPeers(strings.NewReader(`{"seed":7} what is this`), keep); err == nil || v == nil || v.Seed != 7 {
+		t.Errorf("what was printed before nonsense: %+v, %v", v, err)
+	}
+}
+
+func TestSuiteKeepsItsRuns(t *testing.T) {
+	var row api.BenchRow
+	if err := keepRun(&row, benchSample()); err != nil {
+		t.Error(err)
+	}
+	failed := benchSample()
+	failed.Error = failure(codeInternal, "server 2 ended").err
+	if err := keepRun(&row, failed); err == nil || len(row.Runs) != 2 {
+		t.Errorf("%d runs, %v", len(row.Runs), err)
+	}
+	s := measuredRows(api.BenchSuite{Rows: []api.BenchRow{row, {}}})
+	if len(s.Rows) != 1 {
+		t.Errorf("%d rows were measured, want one", len(s.Rows))
 	}
 }
 
