@@ -15,7 +15,8 @@ type Bench struct {
 	Unavailable int               `json:"unavailable"`
 	Shed        int               `json:"shed"` // of unavailable: that no caller took, for the bound on those that wait
 	Unknown     int               `json:"unknown"`
-	TPS         float64           `json:"tps"` // committed transfers per second that were answered in the window
+	Undrained   int               `json:"undrained"` // of unavailable and unknown: without an answer when the drain ended
+	TPS         float64           `json:"tps"`       // committed transfers per second that were answered in the window
 	LatencyUs   LatencyUs         `json:"latency_us"`
 	Kinds       []KindPerformance `json:"kinds"` // intra, cross, read
 
@@ -46,8 +47,9 @@ type BenchConfig struct {
 	Skew         float64 `json:"skew"`          // exponent of Zipf's law; 0: uniform
 	Hot          int     `json:"hot"`           // hot accounts, one of which every transfer touches
 	ReadsPercent int     `json:"reads_percent"`
-	Rate         float64 `json:"rate"`  // transfers due per second; 0: closed loop
-	Queue        int     `json:"queue"` // requests that wait for a caller, at most; 0: no bound
+	Rate         float64 `json:"rate"`     // transfers due per second; 0: closed loop
+	Queue        int     `json:"queue"`    // requests that wait for a caller, at most; 0: no bound
+	DrainMs      int64   `json:"drain_ms"` // after the window, in which what was due in it may still be answered
 	Seed         uint64  `json:"seed"`
 	DeadlineMs   int64   `json:"deadline_ms"`
 

@@ -159,7 +159,14 @@ func TestValidate(t *testing.T) {
 		{func(o *Options) { o.Skew = -1 }, "skew -1"},
 		{func(o *Options) { o.Skew, o.Hot = 1, 1 }, "exclude each other"},
 		{func(o *Options) { o.Hot = 10 }, "hot 10: the bank has 10 accounts"},
+		{func(o *Options) { o.Skew = math.NaN() }, "skew NaN: want an exponent"},
 		{func(o *Options) { o.Rate = -1 }, "rate -1"},
+		{func(o *Options) { o.Rate = math.NaN() }, "rate NaN: want transfers per second from 0.001 to 10000000"},
+		{func(o *Options) { o.Rate = math.Inf(1) }, "rate +Inf"},
+		{func(o *Options) { o.Rate = 1e-300 }, "rate 1e-300"},
+		{func(o *Options) { o.Rate = 1e12 }, "rate 1e+12"},
+		{func(o *Options) { o.Rate = minRate }, ""},
+		{func(o *Options) { o.Drain = -1 }, "drain: not below 0"},
 		{func(o *Options) { o.Duration = 0 }, "duration"},
 	} {
 		o := load(test.change)

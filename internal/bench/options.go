@@ -29,8 +29,21 @@ type Options struct {
 	// Queue is how many requests of an open loop wait while each of its Clients*InFlight callers has one open; what is due
 	// beyond them is shed: it ends as unavailable at once, as with a caller that gives up. 0: all wait, however many.
 	Queue int
+	// Drain is how long after the window requests that were due in it may still be sent and answered; then what waits
+	// ends as unavailable, and what is open as the target says, unknown as a rule. 0: 10 s.
+	Drain time.Duration
 	Seed  uint64
 }
+
+// defaultDrain is that of Options that name none.
+const defaultDrain = 10 * time.Second
+
+// Rates of an open loop, in transfers per second: a lower one is due less than once in a quarter of an hour, a higher one is
+// more than this program can count.
+const (
+	minRate = 0.001
+	maxRate = 1e7
+)
 
 // maxBatch is how many transfers one request of the wire format carries.
 const maxBatch = 8190
@@ -70,18 +83,18 @@ func (o *Options) Validate(t *shard.Topology) error {
 		errs = append(errs, errors.New("at most 4096 clients and 65536 requests in flight each"))
 	case o.Cross > 0 && len(t.Clusters) < 2:
 		errs = append(errs, errors.New("cross: a bank with one shard has no transfers between shards"))
-	case o.Skew < 0 || o.Skew > 5:
+	case !(o.Skew >= 0 && o.Skew <= 5): // nor a NaN
 		errs = append(errs, fmt.Errorf("skew %g: want an exponent from 0 (uniform) to 5", o.Skew))
 	case o.Skew > 0 && o.Hot > 0:
 		errs = append(errs, errors.New("skew and hot exclude each other"))
 	case o.Hot < 0 || uint64(o.Hot) >= accounts:
 		errs = append(errs, fmt.Errorf("hot %d: the bank has %d accounts", o.Hot, accounts))
-	case o.Rate < 0:
-		errs = append(errs, fmt.Errorf("rate %g: want transfers per second, or 0 for a closed loop", o.Rate))
+	case o.Rate != 0 && !(o.Rate >= minRate && o.Rate <= maxRate):
+		errs = append(errs, fmt.Errorf("rate %g: want transfers per second from %g to %.0f, or 0 for a closed loop", o.Rate, minRate, maxRate))
 	case o.Queue < 0 || o.Queue > 1<<20 || o.Queue > 0 && o.Rate == 0:
 		errs = append(errs, fmt.Errorf("queue %d: want at most %d requests that wait in an open loop (rate)", o.Queue, 1<<20))
-	case o.Duration < time.Millisecond || o.Warmup < 0:
-		errs = append(errs, errors.New("duration: want at least a millisecond; warm-up: not below 0"))
+	case o.Duration < time.Millisecond || o.Warmup < 0 || o.Drain < 0:
+		errs = append(errs, errors.New("duration: want at least a millisecond; warm-up and drain: not below 0"))
 	}
 	return errors.Join(errs...)
 }

@@ -28,6 +28,8 @@ type pacer struct {
 	sleep      func(time.Duration)
 	// shed is told the time of each request that finds the channel full; nil: the pacer waits.
 	shed func(time.Time)
+	// late is told the times of the requests that are left when ctx ends, until it returns false.
+	late func(time.Time) bool
 }
 
 // run sends until the end, or that of ctx; then it closes the channel.
@@ -47,10 +49,13 @@ func (p *pacer) run(ctx context.Context) {
 		for d := time.Until(t); d > 0 && ctx.Err() == nil; d = time.Until(t) {
 			p.sleep(min(d, longestSleep))
 		}
-		if p.shed != nil {
-			if ctx.Err() != nil {
+		if ctx.Err() != nil {
+			if !p.late(t) {
 				return
 			}
+			continue
+		}
+		if p.shed != nil {
 			select {
 			case p.due <- t:
 			default:
@@ -61,7 +66,9 @@ func (p *pacer) run(ctx context.Context) {
 		select {
 		case p.due <- t:
 		case <-ctx.Done():
-			return
+			if !p.late(t) {
+				return
+			}
 		}
 	}
 }

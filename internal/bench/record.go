@@ -46,6 +46,17 @@ func newWindow(start time.Time, o *Options) window {
 
 func (w *window) holds(t time.Time) bool { return !t.Before(w.from) && t.Before(w.to) }
 
+// phase returns what a run does at a time.
+func (w *window) phase(t time.Time) Phase {
+	switch {
+	case t.Before(w.from):
+		return WarmingUp
+	case t.Before(w.to):
+		return Measuring
+	}
+	return Draining
+}
+
 // counts reports whether a request counts that was due and answered at these times.
 func (w *window) counts(due, end time.Time) bool {
 	if w.open {
@@ -77,6 +88,10 @@ type recorder struct {
 	kinds     [kinds]figures
 	slices    []slice
 	committed int // in the whole run, warm-up included
+	// Transfers that were due in the window and never sent: those that found all callers and the queue taken, and those
+	// that still waited when the drain ended.
+	shed, late int
+	cut        int // transfers that were open when the drain ended, and have no answer
 }
 
 func newRecorder(w *window) *recorder {
@@ -88,8 +103,8 @@ func newRecorder(w *window) *recorder {
 }
 
 // transfers counts what became of a request that was due and sent at these times. A latency
-// begins when the request was due.
-func (r *recorder) transfers(due, sent time.Time, tally *client.Tally) {
+// begins when the request was due. cut: the drain ended before the request did.
+func (r *recorder) transfers(due, sent time.Time, tally *client.Tally, cut bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range tally.Committed {
@@ -103,7 +118,30 @@ func (r *recorder) transfers(due, sent time.Time, tally *client.Tally) {
 		res := &tally.Others[i].Result
 		if end := sent.Add(res.Latency); r.w.counts(due, end) {
 			r.other(r.figuresOf(res.Kind), res, end.Sub(due), end)
+			if cut && res.Outcome != client.Aborted {
+				r.cut++
+			}
 		}
+	}
+}
+
+// shedAt counts transfers that were due at a time and found every caller and the queue taken.
+func (r *recorder) shedAt(due time.Time, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.sliceAt(due); s != nil {
+		r.shed += n
+		s.failed += n
+	}
+}
+
+// lateAt counts transfers that were due at a time and still waited when the drain ended.
+func (r *recorder) lateAt(due time.Time, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.sliceAt(due); s != nil {
+		r.late += n
+		s.failed += n
 	}
 }
 
@@ -196,6 +234,9 @@ func (r *recorder) total() int {
 // merge adds another recorder's figures. Nobody may use either meanwhile.
 func (r *recorder) merge(o *recorder) {
 	r.committed += o.committed
+	r.shed += o.shed
+	r.late += o.late
+	r.cut += o.cut
 	for i := range r.kinds {
 		a, b := &r.kinds[i], &o.kinds[i]
 		a.committed += b.committed

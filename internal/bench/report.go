@@ -74,8 +74,14 @@ func outcomes(r *api.Bench) []pair {
 	for _, reason := range slices.Sorted(maps.Keys(r.Aborted)) {
 		ps = append(ps, pair{"aborted: " + strings.ReplaceAll(reason, "_", " "), grouped(float64(r.Aborted[reason]))})
 	}
-	return append(ps, pair{"unavailable", grouped(float64(r.Unavailable))}, pair{"unknown", grouped(float64(r.Unknown))},
-		pair{"money conserved", verdict(r.ConservationOK)}, pair{"replicas' hashes equal", verdict(r.HashesOK)})
+	ps = append(ps, pair{"unavailable", grouped(float64(r.Unavailable))}, pair{"unknown", grouped(float64(r.Unknown))})
+	if r.Config.Queue > 0 {
+		ps = append(ps, pair{"of these shed, the queue being full", grouped(float64(r.Shed))})
+	}
+	if r.Undrained > 0 {
+		ps = append(ps, pair{fmt.Sprintf("of these without an answer %g s after the window", float64(r.Config.DrainMs)/1000), grouped(float64(r.Undrained))})
+	}
+	return append(ps, pair{"money conserved", verdict(r.ConservationOK)}, pair{"replicas' hashes equal", verdict(r.HashesOK)})
 }
 
 func costs(r *api.Bench) []pair {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -17,7 +18,7 @@ var quantiles = []float64{0, 1, 5, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 85, 9
 func ConfigOf(t *shard.Topology, o Options, deadline time.Duration) api.BenchConfig {
 	c := api.BenchConfig{
 		Clients: o.Clients, Batch: o.Batch, InFlight: o.InFlight, DurationMs: o.Duration.Milliseconds(), WarmupMs: o.Warmup.Milliseconds(),
-		Skew: o.Skew, Hot: o.Hot, ReadsPercent: o.Reads, Rate: o.Rate, Queue: o.Queue, Seed: o.Seed, DeadlineMs: deadline.Milliseconds(),
+		Skew: o.Skew, Hot: o.Hot, ReadsPercent: o.Reads, Rate: o.Rate, Queue: o.Queue, DrainMs: cmp.Or(o.Drain, defaultDrain).Milliseconds(), Seed: o.Seed, DeadlineMs: deadline.Milliseconds(),
 		Shards: len(t.Clusters), OpeningBalance: t.OpeningBalance,
 	}
 	if o.Cross != AsPairsFall {
@@ -76,8 +77,8 @@ func (m *Measured) Result() api.Bench {
 			out.Aborted[reason] += n
 		}
 	}
-	out.Shed = m.shed
-	out.Unavailable += m.shed
+	out.Shed, out.Undrained = m.recorder.shed, m.recorder.late+m.recorder.cut
+	out.Unavailable += m.recorder.shed + m.recorder.late
 	out.TPS = perSecond(inWindow, window)
 	out.LatencyUs = LatencyOf(all)
 	if all.TotalCount() > 0 {

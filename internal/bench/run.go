@@ -1,11 +1,11 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"raftbank/client"
@@ -26,14 +26,27 @@ type Progress struct {
 	Elapsed, Whole time.Duration // warm-up included
 	Committed      int           // so far, warm-up included
 	TPS            float64       // since the last one
-	Measuring      bool          // the warm-up is over
+	Phase          Phase
+	Left           time.Duration // of the drain, at most
 }
+
+// Phase is what a run is doing.
+type Phase int
+
+// The phases of a run.
+const (
+	WarmingUp Phase = iota
+	Measuring
+	Draining // the window is over, but not all that was due in it is answered
+)
+
+// String returns the phase's name.
+func (p Phase) String() string { return [...]string{"warm-up", "measuring", "draining"}[p] }
 
 // Measured is what a run counted. Result makes figures of it.
 type Measured struct {
 	started       time.Time
 	recorder      *recorder
-	shed          int               // transfers that no caller took
 	before, after map[string]uint64 // servers' usage at the ends of the window
 	own           [2]map[string]uint64
 	load          *float64 // load average before
@@ -52,10 +65,13 @@ type run struct {
 	due       chan time.Time // open loop
 	sleep     func(time.Duration)
 	progress  func(Progress) // may be nil
-	unsent    atomic.Int64   // requests that were due in the window and shed
+	unsent    *recorder      // of an open loop: what no caller took
 
 	ctx  context.Context
 	stop context.CancelCauseFunc
+	// sending ends with ctx, or with the drain: what is open then is cut off, and counts.
+	sending context.Context
+	cut     context.CancelFunc
 }
 
 // Run puts the load on the target and measures it. The options must be valid for the topology. progress
@@ -81,6 +97,8 @@ func (r *run) run(ctx context.Context, t *shard.Topology) (*Measured, error) {
 	r.w = newWindow(m.started, &o)
 	r.ctx, r.stop = context.WithCancelCause(ctx)
 	defer r.stop(nil)
+	r.sending, r.cut = context.WithCancel(r.ctx)
+	defer r.cut()
 	for range min(o.Clients*o.InFlight, 2*runtime.GOMAXPROCS(0)) {
 		r.recorders = append(r.recorders, newRecorder(&r.w))
 	}
@@ -88,7 +106,7 @@ func (r *run) run(ctx context.Context, t *shard.Topology) (*Measured, error) {
 	if err := r.watch(ctx, m, done); err != nil {
 		return nil, err
 	}
-	m.recorder, m.shed = r.recorders[0], int(r.unsent.Load())*o.Batch
+	m.recorder = r.recorders[0]
 	for _, other := range r.recorders[1:] {
 		m.recorder.merge(other)
 	}
@@ -113,7 +131,7 @@ func connect(ctx context.Context, target Target, n int) ([]Session, error) {
 func (r *run) slots(sessions []Session, a *accounts) <-chan struct{} {
 	var running sync.WaitGroup
 	if p := r.pacer(); p != nil {
-		running.Go(func() { p.run(r.ctx) })
+		running.Go(func() { p.run(r.sending) })
 	}
 	n := 0
 	for i, s := range sessions {
@@ -140,31 +158,42 @@ func (r *run) pacer() *pacer {
 	if r.o.Rate == 0 {
 		return nil
 	}
-	p := &pacer{seed: r.o.Seed, perSecond: r.o.Rate / float64(r.o.Batch), start: r.w.start, end: r.w.to, ramp: r.o.Warmup / 2, sleep: r.sleep}
+	r.unsent = newRecorder(&r.w)
+	r.recorders = append(r.recorders, r.unsent)
+	p := &pacer{seed: r.o.Seed, perSecond: r.o.Rate / float64(r.o.Batch), start: r.w.start, end: r.w.to, ramp: r.o.Warmup / 2, sleep: r.sleep, late: r.late}
 	r.due = make(chan time.Time, dueBacklog)
 	if r.o.Queue > 0 {
 		r.due = make(chan time.Time, r.o.Queue)
-		p.shed = r.shed
+		p.shed = func(due time.Time) { r.unsent.shedAt(due, r.o.Batch) }
 	}
 	p.due = r.due
 	return p
 }
 
-// next returns when the slot's next request is due; false: no more.
-func (r *run) next() (time.Time, bool) {
-	if r.due != nil {
-		t, ok := <-r.due
-		return t, ok && r.ctx.Err() == nil
+// late counts a request that was still waiting when the drain ended; false: the run itself has ended.
+func (r *run) late(due time.Time) bool {
+	if r.ctx.Err() != nil {
+		return false
 	}
-	now := time.Now()
-	return now, now.Before(r.w.to) && r.ctx.Err() == nil
+	r.unsent.lateAt(due, r.o.Batch)
+	return true
 }
 
-// shed counts a request that found every caller and the queue taken.
-func (r *run) shed(due time.Time) {
-	if r.w.holds(due) {
-		r.unsent.Add(1)
+// next returns when the slot's next request is due; false: no more.
+func (r *run) next() (time.Time, bool) {
+	if r.due == nil {
+		now := time.Now()
+		return now, now.Before(r.w.to) && r.ctx.Err() == nil
 	}
+	for due := range r.due {
+		if r.sending.Err() == nil {
+			return due, true
+		}
+		if !r.late(due) {
+			break
+		}
+	}
+	return time.Time{}, false
 }
 
 // slot sends one request after the other.
@@ -176,19 +205,22 @@ func (r *run) slot(s Session, rec *recorder, g *Generator) error {
 			return nil
 		}
 		if g.IsRead() {
-			if err := s.Read(r.ctx, g.Account()); err == nil || r.ctx.Err() == nil {
+			if err := s.Read(r.sending, g.Account()); err == nil || r.ctx.Err() == nil {
 				rec.read(due, time.Now(), err == nil)
 			}
 			continue
 		}
 		g.Fill(batch)
 		sent := time.Now()
-		tally, err := s.Transfer(r.ctx, batch)
-		if err != nil {
+		tally, err := s.Transfer(r.sending, batch)
+		cut := r.sending.Err() != nil
+		switch {
+		case err != nil && cut && r.ctx.Err() == nil:
+			return nil // it ended with the drain
+		case err != nil:
 			return err
-		}
-		if r.ctx.Err() == nil { // else the outcomes are of the run's end, not of the system
-			rec.transfers(due, sent, &tally)
+		case r.ctx.Err() == nil: // else the outcomes are of the run's end, not of the system
+			rec.transfers(due, sent, &tally, cut)
 		}
 	}
 }
@@ -199,6 +231,9 @@ func (r *run) watch(ctx context.Context, m *Measured, done <-chan struct{}) erro
 	begins, ends := time.NewTimer(time.Until(r.w.from)), time.NewTimer(time.Until(r.w.to))
 	defer begins.Stop()
 	defer ends.Stop()
+	drainEnd := r.w.to.Add(cmp.Or(r.o.Drain, defaultDrain))
+	drained := time.NewTimer(time.Until(drainEnd))
+	defer drained.Stop()
 	ticks := time.NewTicker(progressEvery)
 	defer ticks.Stop()
 	last, lastAt := 0, m.started
@@ -215,12 +250,14 @@ func (r *run) watch(ctx context.Context, m *Measured, done <-chan struct{}) erro
 			if stopped != nil {
 				r.sample(ctx, m, &m.after, 1)
 			}
+		case <-drained.C:
+			r.cut()
 		case now := <-ticks.C:
 			if r.progress != nil {
 				n := r.total()
 				r.progress(Progress{
 					Elapsed: now.Sub(m.started), Whole: r.w.to.Sub(m.started), Committed: n,
-					TPS: float64(n-last) / now.Sub(lastAt).Seconds(), Measuring: now.After(r.w.from),
+					TPS: float64(n-last) / now.Sub(lastAt).Seconds(), Phase: r.w.phase(now), Left: drainEnd.Sub(now),
 				})
 				last, lastAt = n, now
 			}

@@ -22,6 +22,7 @@ type fakeSystem struct {
 	result           client.Result
 	failAfter        int64 // requests; 0: never
 	noReads          bool
+	hears            bool                // the end of the context ends a request, as unknown
 	usage            []map[string]uint64 // one per look
 
 	requests, looks atomic.Int64
@@ -44,30 +45,41 @@ func (f *fakeSystem) Usage(context.Context) (map[string]uint64, error) {
 	return f.usage[n], nil
 }
 
-func (f *fakeSystem) wait() {
+// wait reports whether the request has an answer.
+func (f *fakeSystem) wait(ctx context.Context) bool {
 	d := f.took
 	if at := time.Since(f.started); f.stall > 0 && at+d > f.stallFrom && at < f.stallFrom+f.stall {
 		d += f.stallFrom + f.stall - at
 	}
-	<-time.After(d)
+	if !f.hears {
+		ctx = context.Background()
+	}
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
-func (f *fakeSystem) Transfer(_ context.Context, ts []client.Transfer) (client.Tally, error) {
+func (f *fakeSystem) Transfer(ctx context.Context, ts []client.Transfer) (client.Tally, error) {
 	if n := f.requests.Add(1); f.failAfter > 0 && n > f.failAfter {
 		return client.Tally{}, errBroken
 	}
 	began := time.Now()
-	f.wait()
+	answered := f.wait(ctx)
 	out := make([]client.Result, len(ts))
 	for i := range out {
-		out[i] = f.result
+		if out[i] = f.result; !answered {
+			out[i] = client.Result{Kind: client.Intra, Outcome: client.Unknown}
+		}
 		out[i].Latency = time.Since(began)
 	}
 	return TallyOf(out), nil
 }
 
-func (f *fakeSystem) Read(context.Context, shard.Account) error {
-	f.wait()
+func (f *fakeSystem) Read(ctx context.Context, _ shard.Account) error {
+	f.wait(ctx)
 	if f.noReads {
 		return errBroken
 	}
@@ -186,6 +198,47 @@ func TestOpenLoopSheds(t *testing.T) {
 			t.Errorf("%d of 40,000 transfers accounted for", due)
 		}
 	})
+}
+
+// TestDrainIsBounded puts ten times as much on a system as it takes, and one that answers nothing after the window: all
+// that was due is accounted for, and the run ends with the drain.
+func TestDrainIsBounded(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		f     *fakeSystem
+		queue int
+		secs  int
+	}{
+		{"slow", &fakeSystem{took: 10 * time.Millisecond, result: committed}, 0, 18}, // more than the channel holds
+		{"deaf", &fakeSystem{took: 10 * time.Millisecond, result: committed, stallFrom: time.Second, stall: time.Hour, hears: true}, 0, 2},
+		{"deaf, with a queue", &fakeSystem{took: 10 * time.Millisecond, result: committed, stallFrom: time.Second, stall: time.Hour, hears: true}, 4, 2},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			began, draining := time.Now(), false
+			m, err := runFake(t.Context(), test.f, load(func(o *Options) {
+				o.Clients, o.Batch, o.Rate, o.Queue = 2, 5, 20_000, test.queue // takes 1000
+				o.Warmup, o.Duration, o.Drain = 0, time.Duration(test.secs)*time.Second, 3*time.Second
+			}), func(p Progress) { draining = draining || p.Phase == Draining })
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := m.Result()
+			want := 20_000 * test.secs
+			if took := time.Since(began); took > time.Duration(test.secs)*time.Second+3100*time.Millisecond || !draining {
+				t.Errorf("%s: the run took %s, draining shown: %t", test.name, took, draining)
+			}
+			sum := 0
+			for _, s := range r.Timeline {
+				sum += s.Committed + s.Failed
+			}
+			if due := r.Committed + r.Unavailable + r.Unknown; due < want*95/100 || due > want*105/100 {
+				t.Errorf("%s: %d of %d transfers accounted for", test.name, due, want)
+			}
+			if r.Undrained == 0 || r.Undrained != r.Unavailable+r.Unknown-r.Shed || (test.f.hears && r.Unknown == 0) || sum < want*9/10 {
+				t.Errorf("%s: undrained %d, unavailable %d, unknown %d, shed %d; in the timeline %d", test.name, r.Undrained, r.Unavailable, r.Unknown, r.Shed, sum)
+			}
+		})
+	}
 }
 
 func TestOutcomesAndReads(t *testing.T) {

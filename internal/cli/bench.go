@@ -129,6 +129,7 @@ func (a *App) benchOnce(ctx context.Context, p benchArgs) (result *api.Bench, er
 		servers.stop()
 		return nil, usageError("%v", err)
 	}
+	p.Load.Drain = p.Deadline // what was due last has its whole time too
 	if p.Deadline <= 0 {
 		servers.stop()
 		return nil, usageError("--deadline %s: want a time", p.Deadline)
@@ -219,11 +220,11 @@ func (a *App) benchProgress() (show func(bench.Progress), clear func()) {
 		return nil, func() {}
 	}
 	show = func(p bench.Progress) {
-		phase := "warm-up"
-		if p.Measuring {
-			phase = "measuring"
+		share := fmt.Sprintf("%3.0f%%", min(100, 100*p.Elapsed.Seconds()/p.Whole.Seconds()))
+		if p.Phase == bench.Draining {
+			share = fmt.Sprintf("for %.0f s at most", max(0, p.Left.Seconds()))
 		}
-		_, _ = fmt.Fprintf(a.Err, "\r\x1b[K%-9s %3.0f%%  %s committed, %s/s", phase, min(100, 100*p.Elapsed.Seconds()/p.Whole.Seconds()),
+		_, _ = fmt.Fprintf(a.Err, "\r\x1b[K%-9s %s  %s committed, %s/s", p.Phase, share,
 			thousands(fmt.Sprint(p.Committed)), thousands(fmt.Sprintf("%.0f", p.TPS)))
 	}
 	return show, func() { _, _ = fmt.Fprint(a.Err, "\r\x1b[K") }

@@ -81,6 +81,10 @@ func benchFigures(r *api.Bench) [][]string {
 		n := float64(r.Shed)
 		number("shed by the load's callers", &n, "%.0f", "transfers")
 	}
+	if r.Undrained > 0 {
+		n := float64(r.Undrained)
+		number(fmt.Sprintf("without an answer %g s after the window", float64(r.Config.DrainMs)/1000), &n, "%.0f", "transfers")
+	}
 	number("CPU per transfer, servers", r.CPUUsPerTransfer.Servers, "%.2f", "us")
 	number("CPU per transfer, client", r.CPUUsPerTransfer.Client, "%.2f", "us")
 	mib("resident, servers", r.RSSBytes)
