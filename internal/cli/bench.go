@@ -20,6 +20,9 @@ import (
 	"raftbank/internal/shard"
 )
 
+// benchDeadline is the deadline of a transfer, if none is asked for.
+const benchDeadline = 10 * time.Second
+
 // benchArgs are the flags of bench.
 type benchArgs struct {
 	Load     bench.Options
@@ -79,7 +82,7 @@ func loadFlags(f *pflag.FlagSet, p *benchArgs) {
 	f.Float64Var(&p.Load.Rate, "rate", 0, "open loop: transfers due per second (default: closed loop)")
 	f.IntVar(&p.Load.Queue, "queue", 0, "open loop: requests that wait for a caller; more end as unavailable (default: all wait)")
 	f.Uint64Var(&p.Load.Seed, "seed", 0, "seed of accounts and amounts (default: one is drawn)")
-	f.DurationVar(&p.Deadline, "deadline", 10*time.Second, "of a transfer; then its outcome is unknown")
+	f.DurationVar(&p.Deadline, "deadline", benchDeadline, "of a transfer; then its outcome is unknown")
 }
 
 // bankFlags defines the flags that describe a spawned bank.

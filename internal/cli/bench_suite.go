@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -126,14 +125,16 @@ func chosenRows(p benchSuiteArgs) ([]bench.Row, error) {
 
 // suiteRun makes one run of a row and adds it to the table.
 func (a *App) suiteRun(ctx context.Context, p benchSuiteArgs, row *bench.Row, out *api.BenchRow) error {
-	args := benchArgs{Load: row.Options, Deadline: 10 * time.Second, Spawn: true, Bank: p.Bank}
+	args := benchArgs{Load: row.Options, Deadline: benchDeadline, Spawn: true, Bank: p.Bank}
 	args.Bank.Shards = row.Shards
 	out.Name, out.Load, out.Figure, out.Unit = row.Name, row.Load, row.Figure, row.Unit
 	out.Command = benchCommand(&args)
 	var value float64
+	if row.Restart > 0 || row.Spread {
+		out.Command = suiteCommand(p, row.Name)
+	}
 	switch {
 	case row.Restart > 0:
-		out.Command = suiteCommand(p, row.Name) // it is more than one load
 		seconds, result, err := a.restartRun(ctx, args, row.Restart)
 		if err != nil {
 			return err
@@ -188,18 +189,28 @@ func benchCommand(p *benchArgs) string {
 	o := &p.Load
 	text := fmt.Sprintf("raftbank bench --spawn --shards %d --replicas %d --accounts %d --clients %d --batch %d --in-flight %d --warmup %s --duration %s --seed %d",
 		p.Bank.Shards, p.Bank.Replicas, p.Bank.Accounts, o.Clients, o.Batch, o.InFlight, o.Warmup, o.Duration, o.Seed)
-	if o.Cross > 0 {
-		text += fmt.Sprintf(" --cross %d", o.Cross)
+	flag := func(set bool, name string, value any) {
+		if set {
+			text += fmt.Sprintf(" --%s %v", name, value)
+		}
 	}
-	if o.Hot > 0 {
-		text += fmt.Sprintf(" --hot %d", o.Hot)
-	}
+	flag(o.Cross != bench.AsPairsFall, "cross", o.Cross)
+	flag(o.Skew != 0, "skew", o.Skew)
+	flag(o.Hot != 0, "hot", o.Hot)
+	flag(o.Reads != 0, "reads", o.Reads)
+	flag(o.Rate != 0, "rate", o.Rate)
+	flag(o.Queue != 0, "queue", o.Queue)
+	flag(p.Deadline != 0 && p.Deadline != benchDeadline, "deadline", p.Deadline)
+	flag(p.Bank.ServerProcs != 0, "server-procs", p.Bank.ServerProcs)
 	return text
 }
 
-// suiteCommand is the command that makes one row.
+// suiteCommand is the command that makes one row, of which a run is more than one load.
 func suiteCommand(p benchSuiteArgs, row string) string {
-	text := "raftbank bench suite --rows " + row + fmt.Sprintf(" --seed %d --runs 1", p.Seed)
+	text := fmt.Sprintf("raftbank bench suite --rows %s --runs 1 --replicas %d --accounts %d --seed %d", row, p.Bank.Replicas, p.Bank.Accounts, p.Seed)
+	if p.Bank.ServerProcs != 0 {
+		text += fmt.Sprintf(" --server-procs %d", p.Bank.ServerProcs)
+	}
 	if p.Quick {
 		text += " --quick"
 	}

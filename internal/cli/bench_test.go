@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
 
 	"raftbank/internal/api"
 	"raftbank/internal/bench"
@@ -361,9 +364,31 @@ func TestSuiteTable(t *testing.T) {
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
 	}
-	p := benchArgs{Bank: benchBankArgs{Shards: 2, Replicas: 3, Accounts: 30}, Load: bench.Standard(true, 9)[6].Options}
-	if got, want := benchCommand(&p), "raftbank bench --spawn --shards 2 --replicas 3 --accounts 30 --clients 1 --batch 1 --in-flight 1"+
-		" --warmup 1s --duration 2s --seed 9 --cross 100"; got != want {
+}
+
+// TestCommandsRepeatTheirRuns parses the commands of a suite's rows with the commands' own flags.
+func TestCommandsRepeatTheirRuns(t *testing.T) {
+	bank := benchBankArgs{Shards: 2, Replicas: 5, Accounts: 30, ServerProcs: 2}
+	for _, row := range bench.Standard(true, 9) {
+		row.Options.Skew, row.Options.Reads, row.Options.Rate, row.Options.Queue = 0.5, 7, 1234.5, 3
+		want := benchArgs{Load: row.Options, Deadline: time.Second, Spawn: true, Bank: bank}
+		var got benchArgs
+		got.Load.Cross = bench.AsPairsFall
+		f := pflag.NewFlagSet("bench", pflag.ContinueOnError)
+		loadFlags(f, &got)
+		bankFlags(f, &got.Bank)
+		f.BoolVar(&got.Spawn, "spawn", false, "")
+		command := benchCommand(&want)
+		if err := f.Parse(strings.Fields(command)[2:]); err != nil || got != want {
+			t.Errorf("row %s, %s: %v\n%+v\n%+v", row.Name, command, err, got, want)
+		}
+	}
+	shards := benchArgs{Load: bench.Standard(true, 9)[1].Options, Bank: bank}
+	if c := benchCommand(&shards); !strings.Contains(c, " --cross 0") {
+		t.Errorf("without --cross, pairs fall as they like: %s", c)
+	}
+	got := suiteCommand(benchSuiteArgs{Quick: true, Seed: 9, Bank: bank}, "hot")
+	if want := "raftbank bench suite --rows hot --runs 1 --replicas 5 --accounts 30 --seed 9 --server-procs 2 --quick"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
