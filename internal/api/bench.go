@@ -124,13 +124,23 @@ type BenchCompare struct {
 
 // BenchRatio is one figure of two results. A value that one of them lacks is null, and so is the ratio.
 type BenchRatio struct {
-	Row    string   `json:"row,omitempty"` // of a suite
-	Figure string   `json:"figure"`
-	Unit   string   `json:"unit"`
-	A      *float64 `json:"a"`
-	B      *float64 `json:"b"`
-	Ratio  *float64 `json:"ratio"`            // B over A
-	Better string   `json:"better,omitempty"` // a, b, or "" within 2 %
+	Row    string      `json:"row,omitempty"` // of a suite
+	Figure string      `json:"figure"`
+	Unit   string      `json:"unit"`
+	A      *float64    `json:"a"`
+	B      *float64    `json:"b"`
+	RangeA *BenchRange `json:"range_a,omitempty"` // of the runs, if there are several
+	RangeB *BenchRange `json:"range_b,omitempty"`
+	Ratio  *float64    `json:"ratio"`            // B over A
+	Better string      `json:"better,omitempty"` // a or b; "": undecided says why
+	// Undecided says why neither side is better: within noise, too few runs, not comparable.
+	Undecided string `json:"undecided,omitempty"`
+}
+
+// BenchRange is the span of several runs.
+type BenchRange struct {
+	Least float64 `json:"least"`
+	Most  float64 `json:"most"`
 }
 
 // BenchPeers is raftbank beside its peers, in one run.

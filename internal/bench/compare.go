@@ -1,16 +1,31 @@
 package bench
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"os"
+	"slices"
+	"strings"
 
 	"raftbank/internal/api"
 )
 
-// sameWithin is the difference below which neither side is called better.
-const sameWithin = 0.02
+// What it takes to call a side better: a difference, and enough runs to tell it from noise. If two sides are the same,
+// three runs each lie all on one side of the three others by chance in one of ten comparisons, single runs always do.
+const (
+	sameWithin = 0.02
+	fewestRuns = 3
+)
+
+// Why no side is called better.
+const (
+	withinNoise   = "within noise"
+	tooFewRuns    = "too few runs"
+	notComparable = "not comparable"
+)
 
 // Results is a file of results: one run, or a suite.
 type Results struct {
@@ -58,16 +73,20 @@ func Compare(a, b Results) (api.BenchCompare, error) {
 		if a.Suite.Quick != b.Suite.Quick {
 			out.Notes = append(out.Notes, "only one of the two is a quick run")
 		}
+		out.Notes = append(out.Notes, versionNotes(a.Suite.Versions, b.Suite.Versions)...)
 		out.Notes = append(out.Notes, machineNotes(&a.Suite.Machine, &b.Suite.Machine)...)
+		var notes rowNotes
 		for i := range a.Suite.Rows {
 			for j := range b.Suite.Rows {
 				if x, y := &a.Suite.Rows[i], &b.Suite.Rows[j]; x.Name == y.Name {
-					r := ratioOf(x.Figure, x.Unit, lessIsBetter(x.Unit), &x.Median, &y.Median)
-					r.Row = x.Name
-					out.Rows = append(out.Rows, r)
+					out.Rows = append(out.Rows, suiteRatio(x, y))
+					if len(x.Runs) > 0 && len(y.Runs) > 0 {
+						notes.add(x.Name, configNotes(&x.Runs[0].Config, &y.Runs[0].Config))
+					}
 				}
 			}
 		}
+		out.Notes = append(out.Notes, notes.lines(len(out.Rows))...)
 		if len(out.Rows) == 0 {
 			return out, fmt.Errorf("the two suites have no row in common")
 		}
@@ -77,11 +96,71 @@ func Compare(a, b Results) (api.BenchCompare, error) {
 	return out, nil
 }
 
+// suiteRatio compares the medians of a row, and decides by the ranges of its runs.
+func suiteRatio(x, y *api.BenchRow) api.BenchRatio {
+	r := ratioOf(x.Figure, x.Unit, lessIsBetter(x.Unit), median(x), median(y))
+	r.Row = x.Name
+	if r.Ratio == nil {
+		return r
+	}
+	spanX, spanY := span(x.Values), span(y.Values)
+	r.RangeA, r.RangeB = &spanX, &spanY
+	switch {
+	case min(len(x.Values), len(y.Values)) < fewestRuns:
+		r.Better, r.Undecided = "", tooFewRuns
+	case spanX.Least <= spanY.Most && spanY.Least <= spanX.Most:
+		r.Better, r.Undecided = "", withinNoise
+	}
+	return r
+}
+
+// median is nil of a row whose runs all failed.
+func median(r *api.BenchRow) *float64 {
+	if len(r.Values) == 0 {
+		return nil
+	}
+	return &r.Median
+}
+
+func span(values []float64) api.BenchRange {
+	return api.BenchRange{Least: slices.Min(values), Most: slices.Max(values)}
+}
+
+// rowNotes gathers what differs between the rows of two suites: most of it is the same for all.
+type rowNotes struct {
+	texts []string
+	rows  map[string][]string
+}
+
+func (n *rowNotes) add(row string, notes []string) {
+	if n.rows == nil {
+		n.rows = map[string][]string{}
+	}
+	for _, text := range notes {
+		if n.rows[text] == nil {
+			n.texts = append(n.texts, text)
+		}
+		n.rows[text] = append(n.rows[text], row)
+	}
+}
+
+// lines names the rows of a note, unless it is about all of them.
+func (n *rowNotes) lines(all int) []string {
+	var out []string
+	for _, text := range n.texts {
+		if rows := n.rows[text]; len(rows) < all {
+			text += " (row " + strings.Join(rows, ", ") + ")"
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
 // lessIsBetter reports whether a figure of a unit should be small.
 func lessIsBetter(unit string) bool { return unit == "us" || unit == "s" || unit == "bytes" }
 
+// ratiosOf compares single runs: nothing tells their difference from noise, so no side is called better.
 func ratiosOf(a, b *api.Bench) []api.BenchRatio {
-	us := func(v int64) *float64 { f := float64(v); return &f }
 	bytes := func(v *uint64) *float64 {
 		if v == nil {
 			return nil
@@ -89,35 +168,76 @@ func ratiosOf(a, b *api.Bench) []api.BenchRatio {
 		f := float64(*v)
 		return &f
 	}
-	x, y := &a.LatencyUs, &b.LatencyUs
-	return []api.BenchRatio{
-		ratioOf("transfers per second", "1/s", false, &a.TPS, &b.TPS),
-		ratioOf("latency, mean", "us", true, &x.Mean, &y.Mean),
-		ratioOf("latency, p50", "us", true, us(x.P50), us(y.P50)),
-		ratioOf("latency, p95", "us", true, us(x.P95), us(y.P95)),
-		ratioOf("latency, p99", "us", true, us(x.P99), us(y.P99)),
-		ratioOf("latency, p99.9", "us", true, us(x.P999), us(y.P999)),
-		ratioOf("latency, max", "us", true, us(x.Max), us(y.Max)),
+	var out []api.BenchRatio
+	if a.Committed > 0 || b.Committed > 0 {
+		out = append(out, ratioOf("transfers per second", "1/s", false, &a.TPS, &b.TPS))
+		out = append(out, latencyRatios("latency", &a.LatencyUs, &b.LatencyUs)...)
+	}
+	if x, y := readsOf(a), readsOf(b); x.Committed > 0 || y.Committed > 0 {
+		out = append(out, ratioOf("reads per second", "1/s", false, &x.TPS, &y.TPS))
+		out = append(out, latencyRatios("latency of reads", &x.LatencyUs, &y.LatencyUs)...)
+	}
+	out = append(out,
 		ratioOf("CPU per transfer, servers", "us", true, a.CPUUsPerTransfer.Servers, b.CPUUsPerTransfer.Servers),
 		ratioOf("CPU per transfer, client", "us", true, a.CPUUsPerTransfer.Client, b.CPUUsPerTransfer.Client),
 		ratioOf("resident, servers", "bytes", true, bytes(a.RSSBytes), bytes(b.RSSBytes)),
 		ratioOf("log per transfer", "bytes", true, a.LogBytesPerTransfer, b.LogBytesPerTransfer),
-		ratioOf("syncs per transfer", "", true, a.SyncsPerTransfer, b.SyncsPerTransfer),
+		ratioOf("syncs per transfer", "", true, a.SyncsPerTransfer, b.SyncsPerTransfer))
+	for i := range out {
+		if out[i].Better != "" {
+			out[i].Better, out[i].Undecided = "", tooFewRuns
+		}
 	}
+	return out
 }
 
+// latencyRatios compares what was answered: a run that answered nothing has no latency, not one of 0.
+func latencyRatios(name string, x, y *api.LatencyUs) []api.BenchRatio {
+	us := func(l *api.LatencyUs, v float64) *float64 {
+		if l.Max == 0 {
+			return nil
+		}
+		return &v
+	}
+	var out []api.BenchRatio
+	for _, f := range []struct {
+		name string
+		a, b float64
+	}{
+		{"mean", x.Mean, y.Mean}, {"p50", float64(x.P50), float64(y.P50)}, {"p95", float64(x.P95), float64(y.P95)},
+		{"p99", float64(x.P99), float64(y.P99)}, {"p99.9", float64(x.P999), float64(y.P999)}, {"max", float64(x.Max), float64(y.Max)},
+	} {
+		out = append(out, ratioOf(name+", "+f.name, "us", true, us(x, f.a), us(y, f.b)))
+	}
+	return out
+}
+
+// readsOf returns the figures of reads; zeros if there were none.
+func readsOf(b *api.Bench) *api.KindPerformance {
+	for i := range b.Kinds {
+		if b.Kinds[i].Kind == readName {
+			return &b.Kinds[i]
+		}
+	}
+	return &api.KindPerformance{}
+}
+
+// ratioOf compares two values, as if there were no noise.
 func ratioOf(figure, unit string, less bool, a, b *float64) api.BenchRatio {
 	r := api.BenchRatio{Figure: figure, Unit: unit, A: a, B: b}
-	if a == nil || b == nil || *a == 0 {
+	if a == nil || b == nil || *a == 0 || *b == 0 {
+		r.Undecided = notComparable
 		return r
 	}
 	ratio := *b / *a
 	r.Ratio = &ratio
-	if math.Abs(ratio-1) > sameWithin {
+	switch {
+	case math.Abs(ratio-1) <= sameWithin:
+		r.Undecided = withinNoise
+	case (ratio > 1) != less:
+		r.Better = "b"
+	default:
 		r.Better = "a"
-		if (ratio > 1) != less {
-			r.Better = "b"
-		}
 	}
 	return r
 }
@@ -125,27 +245,64 @@ func ratioOf(figure, unit string, less bool, a, b *float64) api.BenchRatio {
 // differences says what makes two runs hard to compare.
 func differences(a, b *api.Bench) []string {
 	notes := []string{}
+	if a.System != b.System {
+		notes = append(notes, fmt.Sprintf("system: %s and %s", a.System, b.System))
+	}
+	for which, r := range map[string]*api.Bench{"first": a, "second": b} {
+		if r.Error != nil {
+			notes = append(notes, fmt.Sprintf("the %s run failed: %s", which, r.Error.Message))
+		}
+	}
+	slices.Sort(notes)
+	notes = append(notes, configNotes(&a.Config, &b.Config)...)
+	notes = append(notes, versionNotes(a.Versions, b.Versions)...)
+	return append(notes, machineNotes(&a.Machine, &b.Machine)...)
+}
+
+// configNotes says in what two loads, and their banks, differ.
+func configNotes(x, y *api.BenchConfig) []string {
+	var notes []string
 	differ := func(what string, x, y any) {
 		if x != y {
 			notes = append(notes, fmt.Sprintf("%s: %v and %v", what, x, y))
 		}
 	}
-	x, y := &a.Config, &b.Config
-	differ("system", a.System, b.System)
 	differ("clients", x.Clients, y.Clients)
 	differ("batch", x.Batch, y.Batch)
 	differ("in flight", x.InFlight, y.InFlight)
 	differ("rate", x.Rate, y.Rate)
+	differ("queue", x.Queue, y.Queue)
+	differ("deadline in ms", x.DeadlineMs, y.DeadlineMs)
 	differ("cross-shard percent", crossText(x.CrossPercent), crossText(y.CrossPercent))
 	differ("skew", x.Skew, y.Skew)
 	differ("hot accounts", x.Hot, y.Hot)
 	differ("reads percent", x.ReadsPercent, y.ReadsPercent)
+	differ("seed", x.Seed, y.Seed)
 	differ("shards", x.Shards, y.Shards)
 	differ("replicas", x.Replicas, y.Replicas)
 	differ("accounts", x.Accounts, y.Accounts)
+	differ("opening balance", x.OpeningBalance, y.OpeningBalance)
+	differ("warm-up in ms", x.WarmupMs, y.WarmupMs)
 	differ("window in ms", x.DurationMs, y.DurationMs)
+	differ("a bank of its own", yesNo(x.Spawned), yesNo(y.Spawned))
 	differ("GOMAXPROCS of servers", x.ServerProcs, y.ServerProcs)
-	return append(notes, machineNotes(&a.Machine, &b.Machine)...)
+	return notes
+}
+
+// versionNotes says which versions differ, those too that one side alone knows.
+func versionNotes(a, b map[string]string) []string {
+	names := maps.Clone(a)
+	if names == nil {
+		names = map[string]string{}
+	}
+	maps.Copy(names, b)
+	var notes []string
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if a[name] != b[name] {
+			notes = append(notes, fmt.Sprintf("version, %s: %s and %s", name, cmp.Or(a[name], "unknown"), cmp.Or(b[name], "unknown")))
+		}
+	}
+	return notes
 }
 
 func crossText(p *int) string {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -103,6 +104,8 @@ func read(t *testing.T, v any) Results {
 func TestCompareRuns(t *testing.T) {
 	b := sample()
 	b.TPS, b.LatencyUs.P50, b.LatencyUs.P95, b.Config.Batch = 2468, 700, 705, 8
+	b.Config.Queue, b.Config.Seed, b.Config.DeadlineMs = 3, 5, 100
+	b.Versions["servers"] = "0.2.0"
 	busy := 3.0
 	b.Machine.Load1m = &busy
 	v, err := Compare(read(t, sample()), read(t, b))
@@ -114,28 +117,80 @@ func TestCompareRuns(t *testing.T) {
 		by[r.Figure] = r
 	}
 	for figure, want := range map[string]struct {
-		ratio  float64
-		better string
+		ratio     float64
+		undecided string
 	}{
-		"transfers per second": {2, "b"}, "latency, p50": {2, "a"}, "latency, p95": {705.0 / 700, ""}, "CPU per transfer, servers": {1, ""},
+		"transfers per second": {2, tooFewRuns}, "latency, p50": {2, tooFewRuns}, "latency, p95": {705.0 / 700, withinNoise},
+		"CPU per transfer, servers": {1, withinNoise},
 	} {
-		if r := by[figure]; r.Ratio == nil || *r.Ratio != want.ratio || r.Better != want.better {
+		if r := by[figure]; r.Ratio == nil || *r.Ratio != want.ratio || r.Better != "" || r.Undecided != want.undecided {
 			t.Errorf("%s: %+v, want %+v", figure, r, want)
 		}
 	}
 	if r := by["syncs per transfer"]; r.Ratio != nil || r.A != nil {
 		t.Errorf("a figure that was not measured was compared: %+v", r)
 	}
-	notes := strings.Join(v.Notes, "\n")
-	if !strings.Contains(notes, "batch: 7 and 8") || !strings.Contains(notes, "busy before the second run: load average 3.0 on 2 cores") || len(v.Notes) != 2 {
-		t.Errorf("notes: %s", notes)
+	want := []string{"batch: 7 and 8", "queue: 0 and 3", "deadline in ms: 0 and 100", "seed: 0 and 5", "version, servers: unknown and 0.2.0",
+		"the machine was busy before the second run: load average 3.0 on 2 cores"}
+	if !slices.Equal(v.Notes, want) {
+		t.Errorf("notes: %q, want %q", v.Notes, want)
+	}
+	nothing := sample()
+	nothing.Committed, nothing.TPS, nothing.LatencyUs = 0, 0, api.LatencyUs{}
+	nothing.Error = &api.Error{Message: "server 2 ended"}
+	v, err = Compare(read(t, sample()), read(t, nothing))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range v.Rows[:7] {
+		if r.Ratio != nil || r.Better != "" || r.Undecided != notComparable {
+			t.Errorf("with a run that committed nothing: %+v", r)
+		}
+	}
+	if len(v.Notes) == 0 || v.Notes[0] != "the second run failed: server 2 ended" {
+		t.Errorf("notes: %q", v.Notes)
+	}
+	reads := &api.Bench{Kinds: []api.KindPerformance{{Kind: readName, Committed: 10, TPS: 5, LatencyUs: api.LatencyUs{P50: 7, Max: 9}}}}
+	if v, err := Compare(read(t, reads), read(t, reads)); err != nil || v.Rows[0].Figure != "reads per second" || *v.Rows[0].Ratio != 1 {
+		t.Errorf("reads: %+v, %v", v, err)
+	}
+}
+
+// TestCompareLooksAtTheRuns has medians that differ, and runs that do or do not overlap.
+func TestCompareLooksAtTheRuns(t *testing.T) {
+	row := func(unit string, values ...float64) *api.BenchRow {
+		return &api.BenchRow{Unit: unit, Values: values, Median: Median(values)}
+	}
+	for _, test := range []struct {
+		a, b              *api.BenchRow
+		better, undecided string
+	}{
+		{row("1/s", 100, 130, 131), row("1/s", 140, 150, 160), "b", ""},
+		{row("us", 100, 130, 131), row("us", 140, 150, 160), "a", ""},
+		{row("1/s", 100, 110, 145), row("1/s", 140, 150, 160), "", withinNoise},
+		{row("1/s", 100, 110, 140), row("1/s", 140, 150, 160), "", withinNoise},
+		{row("1/s", 1000, 1001, 1002), row("1/s", 1010, 1011, 1012), "", withinNoise},
+		{row("1/s", 100, 110), row("1/s", 200, 210, 220), "", tooFewRuns},
+		{row("1/s", 0, 0, 0), row("1/s", 200, 210, 220), "", notComparable},
+		{row("1/s"), row("1/s", 200, 210, 220), "", notComparable},
+	} {
+		if r := suiteRatio(test.a, test.b); r.Better != test.better || r.Undecided != test.undecided {
+			t.Errorf("%v and %v: %+v", test.a.Values, test.b.Values, r)
+		}
+	}
+	var notes rowNotes
+	notes.add("one", []string{"seed: 1 and 2", "batch: 1 and 2"})
+	notes.add("two", []string{"seed: 1 and 2"})
+	if got := notes.lines(2); !slices.Equal(got, []string{"seed: 1 and 2", "batch: 1 and 2 (row one)"}) {
+		t.Errorf("notes: %q", got)
 	}
 }
 
 func TestCompareSuites(t *testing.T) {
 	suite := func(p50, tps float64, name string) *api.BenchSuite {
 		return &api.BenchSuite{Rows: []api.BenchRow{
-			{Name: "one", Figure: "latency, p50", Unit: unitUs, Median: p50}, {Name: name, Figure: "transfers per second", Unit: unitRate, Median: tps},
+			{Name: "one", Figure: "latency, p50", Unit: unitUs, Median: p50, Values: []float64{p50, p50, p50}},
+			{Name: name, Figure: "transfers per second", Unit: unitRate, Median: tps, Values: []float64{tps, tps, tps}},
 		}}
 	}
 	v, err := Compare(read(t, suite(400, 1000, "batches")), read(t, suite(200, 500, "batches")))

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +17,7 @@ func newBenchCompareCmd(a *App) *cobra.Command {
 		Use:   "compare A.json B.json",
 		Short: "Show the ratios of two results",
 		Long: "Show the ratios of two results that bench --json or bench suite --json wrote, and what makes them hard\n" +
-			"to compare.",
+			"to compare. A side is better only if three or more runs of each lie all on one side of the other's.",
 		Args:        arguments(2, 2, "A.json", "B.json"),
 		Annotations: map[string]string{needsNoConfig: ""},
 		RunE:        func(_ *cobra.Command, args []string) error { return a.runBenchCompare(args[0], args[1]) },
@@ -56,17 +58,25 @@ func (a *App) compareTable(w io.Writer, v *api.BenchCompare) {
 		if r.Ratio != nil {
 			ratio = fmt.Sprintf("%.2f", *r.Ratio)
 		}
-		rows = append(rows, []string{r.Row, r.Figure, text(r.A), text(r.B), r.Unit, ratio, r.Better})
+		rows = append(rows, []string{r.Row, r.Figure, text(r.A), text(r.B), r.Unit, ratio, rangeText(r.RangeA), rangeText(r.RangeB), cmp.Or(r.Better, r.Undecided)})
 	}
-	cols := columns("row", "figure", ">a", ">b", "unit", ">b/a", "better")
-	if !suite {
-		cols = cols[1:]
+	cols := columns("row", "figure", ">a", ">b", "unit", ">b/a", "runs of a", "runs of b", "better")
+	if !suite { // single runs have neither a row nor a range
+		cols = slices.Delete(cols[1:], 5, 7)
 		for i := range rows {
-			rows[i] = rows[i][1:]
+			rows[i] = slices.Delete(rows[i][1:], 5, 7)
 		}
 	}
 	a.grid(w, cols, rows)
 	for _, note := range v.Notes {
 		a.notef("note: %s", note)
 	}
+}
+
+// rangeText prints the least and the most of several runs.
+func rangeText(r *api.BenchRange) string {
+	if r == nil {
+		return ""
+	}
+	return figureText(r.Least) + " to " + figureText(r.Most)
 }

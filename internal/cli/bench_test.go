@@ -201,8 +201,8 @@ func TestBenchCompareCommand(t *testing.T) {
 		}
 	}
 	code, out, errs := runFake(nil, "", nil, "bench", "compare", a, b)
-	for _, want := range []string{"transfers_per_second\t1,234\t2,469\t1/s\t2.00\tb\n", "latency,_p50\t790\t395\tus\t0.50\tb\n",
-		"CPU_per_transfer,_client\t-\t-\tus\t-\t-\n"} {
+	for _, want := range []string{"transfers_per_second\t1,234\t2,469\t1/s\t2.00\ttoo_few_runs\n", "latency,_p50\t790\t395\tus\t0.50\ttoo_few_runs\n",
+		"CPU_per_transfer,_client\t-\t-\tus\t-\tnot_comparable\n"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("exit %d\n%s%swant %q", code, out, errs, want)
 		}
