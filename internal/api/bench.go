@@ -32,8 +32,11 @@ type Bench struct {
 	CheckNote      string `json:"check_note,omitempty"`
 
 	Timeline     []BenchSlice    `json:"timeline"`
-	Distribution []BenchQuantile `json:"distribution"`
-	Error        *Error          `json:"error,omitempty"`
+	Distribution []BenchQuantile `json:"distribution"` // of transfers
+	// ReadDistribution is that of reads.
+	ReadDistribution []BenchQuantile `json:"read_distribution,omitempty"`
+
+	Error *Error `json:"error,omitempty"`
 }
 
 // BenchConfig is the load and the bank that it was put on.
@@ -58,7 +61,8 @@ type BenchConfig struct {
 	Accounts       uint64 `json:"accounts"`
 	OpeningBalance uint64 `json:"opening_balance"`
 	Spawned        bool   `json:"spawned"`
-	ServerProcs    int    `json:"server_procs"` // GOMAXPROCS of spawned servers; 0: not set
+	ServerProcs    int    `json:"server_procs"`    // GOMAXPROCS of spawned servers; 0: not set
+	LogSegmentMiB  int    `json:"log_segment_mib"` // size of a spawned server's log files; 0: not known
 }
 
 // BenchMachine is where it ran.
@@ -84,6 +88,11 @@ type BenchSlice struct {
 	P50Us     int64   `json:"p50_us"`
 	P99Us     int64   `json:"p99_us"`
 	Committed int     `json:"committed"`
+
+	Reads       int   `json:"reads"` // answered
+	ReadsFailed int   `json:"reads_failed"`
+	ReadP50Us   int64 `json:"read_p50_us"`
+	ReadP99Us   int64 `json:"read_p99_us"`
 }
 
 // BenchQuantile is one point of the latency distribution.

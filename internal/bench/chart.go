@@ -1,13 +1,12 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
 	"math"
-	"strconv"
+	"slices"
 	"strings"
-
-	"raftbank/internal/api"
 )
 
 // Size of a chart in its own units, and the room for axes.
@@ -18,6 +17,7 @@ const (
 	plotWidth                            = chartWidth - marginLeft - marginRight
 	plotHeight                           = chartHeight - marginTop - marginBottom
 	chartXSteps                          = 5
+	nameHeight                           = 14 // of a line's name, with the room below it
 	logDecadeTop, logDecadeBottom        = 7.0, 0.0
 	worstPercentShown, tailPositionScale = 99.999, 5.0
 )
@@ -26,7 +26,7 @@ const (
 type line struct {
 	name  string
 	class string
-	y     []float64
+	x, y  []float64
 	tips  []string
 }
 
@@ -39,7 +39,6 @@ type tick struct {
 // chart is a drawing with positions from 0 to 1 on both axes.
 type chart struct {
 	label  string // what a reader that cannot see it is told
-	x      []float64
 	lines  []line
 	xTicks []tick
 	yTicks []tick
@@ -61,30 +60,53 @@ func (c *chart) draw() template.HTML {
 	for i := range c.lines {
 		c.drawLine(&b, &c.lines[i], c.fill && i == 0)
 	}
+	c.drawNames(&b)
 	b.WriteString(`</svg>`)
 	return template.HTML(b.String()) // texts are numbers, or escaped above
 }
 
 func (c *chart) drawLine(b *strings.Builder, l *line, fill bool) {
-	if len(c.x) == 0 {
+	if len(l.x) == 0 {
 		return
 	}
 	var points strings.Builder
-	for i := range c.x {
-		fmt.Fprintf(&points, "%.1f,%.1f ", plotX(c.x[i]), plotY(l.y[i]))
+	for i := range l.x {
+		fmt.Fprintf(&points, "%.1f,%.1f ", plotX(l.x[i]), plotY(l.y[i]))
 	}
 	if fill {
 		fmt.Fprintf(b, `<polygon class="area %s" points="%.1f,%.1f %s%.1f,%.1f"/>`, l.class,
-			plotX(c.x[0]), plotY(0), points.String(), plotX(c.x[len(c.x)-1]), plotY(0))
+			plotX(l.x[0]), plotY(0), points.String(), plotX(l.x[len(l.x)-1]), plotY(0))
 	}
 	fmt.Fprintf(b, `<polyline class="line %s" points="%s"/>`, l.class, points.String())
-	for i := range c.x { // wide invisible marks, so that a pointer finds the values
+	for i := range l.x { // wide invisible marks, so that a pointer finds the values
 		fmt.Fprintf(b, `<circle class="hit %s" cx="%.1f" cy="%.1f" r="5"><title>%s</title></circle>`, l.class,
-			plotX(c.x[i]), plotY(l.y[i]), template.HTMLEscapeString(l.tips[i]))
+			plotX(l.x[i]), plotY(l.y[i]), template.HTMLEscapeString(l.tips[i]))
 	}
-	if l.name != "" {
-		last := len(c.x) - 1
-		fmt.Fprintf(b, `<text class="name" x="%.1f" y="%.1f">%s</text>`, plotX(c.x[last])+6, plotY(l.y[last])+4, l.name)
+	if len(l.x) == 1 { // a line of one point shows nothing
+		fmt.Fprintf(b, `<circle class="dot %s" cx="%.1f" cy="%.1f" r="3"/>`, l.class, plotX(l.x[0]), plotY(l.y[0]))
+	}
+}
+
+// drawNames writes the lines' names at their ends, one below the other where they meet.
+func (c *chart) drawNames(b *strings.Builder) {
+	type name struct {
+		text, class string
+		x, y        float64
+	}
+	var names []name
+	for i := range c.lines {
+		if l := &c.lines[i]; l.name != "" && len(l.x) > 0 {
+			last := len(l.x) - 1
+			names = append(names, name{l.name, l.class, plotX(l.x[last]) + 6, plotY(l.y[last]) + 4})
+		}
+	}
+	slices.SortStableFunc(names, func(a, b name) int { return cmp.Compare(a.y, b.y) })
+	for i, n := range names {
+		if i > 0 {
+			n.y = max(n.y, names[i-1].y+nameHeight)
+			names[i] = n
+		}
+		fmt.Fprintf(b, `<text class="name %s" x="%.1f" y="%.1f">%s</text>`, n.class, n.x, n.y, template.HTMLEscapeString(n.text))
 	}
 }
 
@@ -163,94 +185,4 @@ func durationText(us float64) string {
 		return trimFloat(us/1e3) + " ms"
 	}
 	return trimFloat(us) + " us"
-}
-
-// timeAxis places the ends of slices.
-func timeAxis(r *api.Bench) (x []float64, ticks []tick) {
-	whole := r.Seconds * 1000
-	for _, s := range r.Timeline {
-		x = append(x, float64(s.AtMs)/whole)
-	}
-	for i := range chartXSteps + 1 {
-		at := float64(i) / chartXSteps
-		ticks = append(ticks, tick{at, strconv.FormatFloat(at*r.Seconds, 'g', 3, 64) + " s"})
-	}
-	return x, ticks
-}
-
-func throughputChart(r *api.Bench) template.HTML {
-	c := chart{label: "committed transfers per second over time", fill: true}
-	c.x, c.xTicks = timeAxis(r)
-	top := 1.0
-	for _, s := range r.Timeline {
-		top = math.Max(top, s.TPS)
-	}
-	c.yTicks, top = linearTicks(top)
-	l := line{class: "a"}
-	for _, s := range r.Timeline {
-		l.y = append(l.y, s.TPS/top)
-		l.tips = append(l.tips, fmt.Sprintf("until %.1f s: %s/s, %d not committed", float64(s.AtMs)/1000, grouped(s.TPS), s.Failed))
-	}
-	c.lines = []line{l}
-	return c.draw()
-}
-
-// latencyChart shows median and 99th percentile of the slices in which something was answered.
-func latencyChart(r *api.Bench) template.HTML {
-	c := chart{label: "median and 99th percentile of the latency over time"}
-	x, ticks := timeAxis(r)
-	c.xTicks = ticks
-	var values []int64
-	for _, s := range r.Timeline {
-		if s.P99Us > 0 {
-			values = append(values, s.P50Us, s.P99Us)
-		}
-	}
-	scale := newLogScale(values)
-	c.yTicks = scale.ticks()
-	p50, p99 := line{name: "p50", class: "a"}, line{name: "p99", class: "b"}
-	for i, s := range r.Timeline {
-		if s.P99Us == 0 {
-			continue
-		}
-		c.x = append(c.x, x[i])
-		for _, l := range []struct {
-			to *line
-			us int64
-		}{{&p50, s.P50Us}, {&p99, s.P99Us}} {
-			l.to.y = append(l.to.y, scale.place(l.us))
-			l.to.tips = append(l.to.tips, fmt.Sprintf("until %.1f s: %s %s", float64(s.AtMs)/1000, l.to.name, durationText(float64(l.us))))
-		}
-	}
-	c.lines = []line{p50, p99}
-	return c.draw()
-}
-
-// distributionChart shows which share of the transfers took how long; every step to the right is a tail
-// ten times as thin.
-func distributionChart(r *api.Bench) template.HTML {
-	c := chart{label: "latency by percentile"}
-	place := func(percent float64) float64 {
-		return math.Min(1, -math.Log10(1-math.Min(percent, worstPercentShown)/100)/tailPositionScale)
-	}
-	for _, p := range []float64{0, 50, 90, 99, 99.9, 99.99, 99.999} {
-		c.xTicks = append(c.xTicks, tick{place(p), trimFloat(p) + " %"})
-	}
-	var values []int64
-	for _, q := range r.Distribution {
-		values = append(values, q.Us)
-	}
-	scale := newLogScale(values)
-	c.yTicks = scale.ticks()
-	l := line{class: "a"}
-	for _, q := range r.Distribution {
-		if q.Percent > worstPercentShown {
-			continue // the maximum stands in the table
-		}
-		c.x = append(c.x, place(q.Percent))
-		l.y = append(l.y, scale.place(q.Us))
-		l.tips = append(l.tips, fmt.Sprintf("%s %% within %s", trimFloat(q.Percent), durationText(float64(q.Us))))
-	}
-	c.lines = []line{l}
-	return c.draw()
 }

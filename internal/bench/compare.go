@@ -286,6 +286,7 @@ func configNotes(x, y *api.BenchConfig) []string {
 	differ("window in ms", x.DurationMs, y.DurationMs)
 	differ("a bank of its own", yesNo(x.Spawned), yesNo(y.Spawned))
 	differ("GOMAXPROCS of servers", x.ServerProcs, y.ServerProcs)
+	differ("log segments in MiB", x.LogSegmentMiB, y.LogSegmentMiB)
 	return notes
 }
 

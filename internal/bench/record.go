@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"sync"
 	"time"
 
@@ -75,8 +76,10 @@ type figures struct {
 
 // slice is a part of the timeline.
 type slice struct {
-	committed, failed int
-	latency           *hdrhistogram.Histogram
+	committed, failed  int
+	latency            *hdrhistogram.Histogram // nil: nothing happened
+	reads, readsFailed int
+	readLatency        *hdrhistogram.Histogram // nil: none was answered
 }
 
 // recorder counts for some slots. Many slots share few recorders, for histograms are large.
@@ -200,16 +203,26 @@ func (r *recorder) read(due, end time.Time, answered bool) {
 	if !r.w.counts(due, end) {
 		return
 	}
-	f := &r.kinds[kindRead]
+	f, s := &r.kinds[kindRead], r.sliceAt(end)
 	if !answered {
 		f.unavailable++
+		if s != nil {
+			s.readsFailed++
+		}
 		return
 	}
 	f.committed++
-	if r.w.holds(end) {
-		f.inWindow++
+	us := Microseconds(end.Sub(due))
+	_ = f.latency.RecordValue(us)
+	if s == nil {
+		return
 	}
-	_ = f.latency.RecordValue(Microseconds(end.Sub(due)))
+	f.inWindow++
+	s.reads++
+	if s.readLatency == nil {
+		s.readLatency = hdrhistogram.New(1, maxUs, sliceDigits)
+	}
+	_ = s.readLatency.RecordValue(us)
 }
 
 // sliceAt returns the slice of a time; nil outside the window.
@@ -252,12 +265,18 @@ func (r *recorder) merge(o *recorder) {
 		a, b := &r.slices[i], &o.slices[i]
 		a.committed += b.committed
 		a.failed += b.failed
-		switch {
-		case b.latency == nil:
-		case a.latency == nil:
-			a.latency = b.latency
-		default:
-			a.latency.Merge(b.latency)
-		}
+		a.reads += b.reads
+		a.readsFailed += b.readsFailed
+		a.latency = mergeLatency(a.latency, b.latency)
+		a.readLatency = mergeLatency(a.readLatency, b.readLatency)
 	}
+}
+
+// mergeLatency adds b to a; either may be nil.
+func mergeLatency(a, b *hdrhistogram.Histogram) *hdrhistogram.Histogram {
+	if a == nil || b == nil {
+		return cmp.Or(a, b)
+	}
+	a.Merge(b)
+	return a
 }

@@ -24,9 +24,7 @@ type page struct {
 	Title, Subtitle string
 	Failure         string // why these figures do not count; "": they do
 	Tiles           []tile
-	Throughput      template.HTML
-	Latency         template.HTML
-	Distribution    template.HTML
+	Figures         []figure
 	Kinds           []kindLine
 	Outcomes        []pair
 	Costs           []pair
@@ -38,25 +36,20 @@ type tile struct{ Name, Value, Unit string }
 
 type pair struct{ Name, Value string }
 
-type kindLine struct{ Kind, TPS, Committed, Mean, P50, P95, P99, P999, Max string }
+type kindLine struct {
+	Kind, TPS, Committed, Refused, Unanswered string
+	Mean, P50, P95, P99, P999, Max            string
+}
 
 // Report returns a result as one self-contained page: it loads nothing from anywhere.
 func Report(r *api.Bench) ([]byte, error) {
 	p := page{
 		Title: r.System + " benchmark", Subtitle: "run at " + r.Started + ", " + trimFloat(r.Seconds) + " s measured",
-		Tiles: []tile{
-			{"committed transfers", grouped(r.TPS), "per second"},
-			{"median latency", ms(r.LatencyUs.P50), "ms"},
-			{"99th percentile", ms(r.LatencyUs.P99), "ms"},
-			{"servers' CPU", optional(r.CPUUsPerTransfer.Servers, 2), "us per transfer"},
-		},
-		Throughput: throughputChart(r), Latency: latencyChart(r), Distribution: distributionChart(r),
+		Tiles: tiles(r), Figures: figuresOf(r),
 		Costs: costs(r), Config: configPairs(&r.Config), Machine: machinePairs(r),
 	}
-	for _, k := range r.Kinds {
-		l := k.LatencyUs
-		p.Kinds = append(p.Kinds, kindLine{k.Kind, grouped(k.TPS), grouped(float64(k.Committed)),
-			ms(int64(l.Mean)), ms(l.P50), ms(l.P95), ms(l.P99), ms(l.P999), ms(l.Max)})
+	for i := range r.Kinds {
+		p.Kinds = append(p.Kinds, kindLineOf(&r.Kinds[i]))
 	}
 	p.Outcomes = outcomes(r)
 	if r.Error != nil {
@@ -69,8 +62,56 @@ func Report(r *api.Bench) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// tiles are the figures that are looked at first.
+func tiles(r *api.Bench) []tile {
+	var out []tile
+	for _, of := range sortsOf(r) {
+		if of.what == readSort.what {
+			k := readsOf(r)
+			out = append(out, tile{"answered strong reads", grouped(k.TPS), "per second"},
+				tile{"median latency of reads", msOf(k.LatencyUs, k.LatencyUs.P50), "ms"},
+				tile{"99th percentile of reads", msOf(k.LatencyUs, k.LatencyUs.P99), "ms"})
+			continue
+		}
+		out = append(out, tile{"committed transfers", grouped(r.TPS), "per second"},
+			tile{"median latency", msOf(r.LatencyUs, r.LatencyUs.P50), "ms"}, tile{"99th percentile", msOf(r.LatencyUs, r.LatencyUs.P99), "ms"},
+			tile{"servers' CPU", optional(r.CPUUsPerTransfer.Servers, 2), "us per transfer"})
+	}
+	return out
+}
+
+func kindLineOf(k *api.KindPerformance) kindLine {
+	l, refused := k.LatencyUs, 0
+	for _, n := range k.Aborted {
+		refused += n
+	}
+	return kindLine{Kind: k.Kind, TPS: grouped(k.TPS), Committed: grouped(float64(k.Committed)), Refused: grouped(float64(refused)),
+		Unanswered: grouped(float64(k.Unavailable + k.Unknown)), Mean: msOf(l, int64(l.Mean)), P50: msOf(l, l.P50), P95: msOf(l, l.P95), P99: msOf(l, l.P99),
+		P999: msOf(l, l.P999), Max: msOf(l, l.Max)}
+}
+
+// msOf is a latency in milliseconds, or a dash if nothing was answered.
+func msOf(l api.LatencyUs, us int64) string {
+	if l.Max == 0 {
+		return "–"
+	}
+	return ms(us)
+}
+
 func outcomes(r *api.Bench) []pair {
-	ps := []pair{{"committed", grouped(float64(r.Committed))}}
+	var ps []pair
+	if r.Config.ReadsPercent > 0 {
+		k := readsOf(r)
+		ps = append(ps, pair{"reads answered", grouped(float64(k.Committed))}, pair{"reads without an answer", grouped(float64(k.Unavailable))})
+	}
+	if r.Config.ReadsPercent < 100 {
+		ps = append(ps, transferOutcomes(r)...)
+	}
+	return append(ps, pair{"money conserved", verdict(r.ConservationOK)}, pair{"replicas' hashes equal", verdict(r.HashesOK)})
+}
+
+func transferOutcomes(r *api.Bench) []pair {
+	ps := []pair{{"transfers committed", grouped(float64(r.Committed))}}
 	for _, reason := range slices.Sorted(maps.Keys(r.Aborted)) {
 		ps = append(ps, pair{"aborted: " + strings.ReplaceAll(reason, "_", " "), grouped(float64(r.Aborted[reason]))})
 	}
@@ -81,7 +122,7 @@ func outcomes(r *api.Bench) []pair {
 	if r.Undrained > 0 {
 		ps = append(ps, pair{fmt.Sprintf("of these without an answer %g s after the window", float64(r.Config.DrainMs)/1000), grouped(float64(r.Undrained))})
 	}
-	return append(ps, pair{"money conserved", verdict(r.ConservationOK)}, pair{"replicas' hashes equal", verdict(r.HashesOK)})
+	return ps
 }
 
 func costs(r *api.Bench) []pair {
@@ -91,14 +132,22 @@ func costs(r *api.Bench) []pair {
 		}
 		return grouped(float64(*n)/(1<<20)) + " MiB"
 	}
-	return []pair{
-		{"CPU per transfer, servers", optional(r.CPUUsPerTransfer.Servers, 2) + " us"},
-		{"CPU per transfer, client", optional(r.CPUUsPerTransfer.Client, 2) + " us"},
-		{"resident memory, servers", mib(r.RSSBytes)}, {"resident memory, client", mib(r.ClientRSSBytes)},
+	us := func(v *float64) string {
+		if v == nil {
+			return notMeasured
+		}
+		return optional(v, 2) + " us"
+	}
+	memory := []pair{{"resident memory, servers", mib(r.RSSBytes)}, {"resident memory, client", mib(r.ClientRSSBytes)}}
+	if r.Config.ReadsPercent == 100 {
+		return memory
+	}
+	return append([]pair{
+		{"CPU per transfer, servers", us(r.CPUUsPerTransfer.Servers)}, {"CPU per transfer, client", us(r.CPUUsPerTransfer.Client)},
 		{"log bytes per transfer", optional(r.LogBytesPerTransfer, 0)},
 		{"disk bytes per transfer", optional(r.DiskBytesPerTransfer, 0)},
 		{"syncs per transfer", optional(r.SyncsPerTransfer, 4)},
-	}
+	}, memory...)
 }
 
 func configPairs(c *api.BenchConfig) []pair {
@@ -106,17 +155,30 @@ func configPairs(c *api.BenchConfig) []pair {
 	if c.CrossPercent != nil {
 		cross = strconv.Itoa(*c.CrossPercent) + " %"
 	}
-	loop := "closed"
+	loop, queue := "closed", "no: a closed loop"
 	if c.Rate > 0 {
-		loop = "open, " + grouped(c.Rate) + " due per second"
+		loop, queue = "open, "+trimFloat(c.Rate)+" due per second", "all that is due"
+	}
+	if c.Queue > 0 {
+		queue = plural(c.Queue, "request") + " at most, the rest is shed"
+	}
+	deadline := func(ms int64) string {
+		if ms == 0 {
+			return "none"
+		}
+		return durationText(float64(ms) * 1000)
 	}
 	ps := []pair{
 		{"clients", strconv.Itoa(c.Clients)}, {"transfers per request", strconv.Itoa(c.Batch)},
-		{"requests in flight per client", strconv.Itoa(c.InFlight)}, {"loop", loop}, {"cross-shard", cross},
+		{"requests in flight per client", strconv.Itoa(c.InFlight)}, {"loop", loop}, {"waits for a caller", queue},
+		{"deadline of a transfer", deadline(c.DeadlineMs)}, {"wait for answers after the window", deadline(c.DrainMs)}, {"cross-shard", cross},
 		{"reads", strconv.Itoa(c.ReadsPercent) + " %"}, {"Zipf exponent", trimFloat(c.Skew)}, {"hot accounts", strconv.Itoa(c.Hot)},
 		{"shards x replicas", fmt.Sprintf("%d x %d", c.Shards, c.Replicas)}, {"accounts", grouped(float64(c.Accounts))},
 		{"window and warm-up", fmt.Sprintf("%g s, %g s", float64(c.DurationMs)/1000, float64(c.WarmupMs)/1000)},
 		{"seed", strconv.FormatUint(c.Seed, 10)}, {"bank of its own", yesNo(c.Spawned)},
+	}
+	if c.LogSegmentMiB > 0 {
+		ps = append(ps, pair{"log segments of a server", strconv.Itoa(c.LogSegmentMiB) + " MiB"})
 	}
 	if c.ServerProcs > 0 {
 		ps = append(ps, pair{"GOMAXPROCS of a server", strconv.Itoa(c.ServerProcs)})
@@ -176,4 +238,11 @@ func grouped(v float64) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return grouped(float64(n)) + " " + noun + "s"
 }

@@ -24,7 +24,7 @@ func sample() *api.Bench {
 		Versions:         map[string]string{"raftbank": "0.1.0 <b>"},
 		Machine:          api.BenchMachine{CPU: "a processor", Cores: 2},
 		CPUUsPerTransfer: api.BenchCPU{Servers: &cpu}, ConservationOK: &ok,
-		Timeline:     []api.BenchSlice{{AtMs: 1000, TPS: 1000, P50Us: 300, P99Us: 900}, {AtMs: 2000, TPS: 1468}},
+		Timeline:     []api.BenchSlice{{AtMs: 1000, TPS: 1000, Committed: 1000, P50Us: 300, P99Us: 900}, {AtMs: 2000, TPS: 1468, Committed: 1468}},
 		Distribution: []api.BenchQuantile{{Percent: 0, Us: 100}, {Percent: 50, Us: 350}, {Percent: 100, Us: 30_000}},
 	}
 }
@@ -48,12 +48,7 @@ func TestReport(t *testing.T) {
 	if n := strings.Count(text, "<svg"); n != 3 {
 		t.Errorf("%d charts, want 3", n)
 	}
-	for rest := text; strings.Contains(rest, "<svg"); {
-		_, after, _ := strings.Cut(rest, "<svg")
-		svg, next, _ := strings.Cut(after, "</svg>")
-		wellFormed(t, "<svg"+svg+"</svg>")
-		rest = next
-	}
+	drawn(t, text)
 	if strings.Contains(text, "The run failed") {
 		t.Error("a whole run is shown as a failed one")
 	}
@@ -64,6 +59,72 @@ func TestReport(t *testing.T) {
 	}
 	if _, err := Report(&api.Bench{}); err != nil {
 		t.Errorf("an empty result: %v", err)
+	}
+}
+
+// TestReportShowsWhatTheLoadWas has loads of reads, of both, one with failures, and one without any answer.
+func TestReportShowsWhatTheLoadWas(t *testing.T) {
+	reads := func(b *api.Bench, percent int) {
+		b.Config.ReadsPercent = percent
+		b.Kinds = append(b.Kinds, api.KindPerformance{Kind: readName, Committed: 77, TPS: 38, LatencyUs: api.LatencyUs{P50: 111, P99: 222, Max: 333}})
+		b.Timeline[0].Reads, b.Timeline[0].ReadP50Us, b.Timeline[0].ReadP99Us = 77, 111, 222
+		b.ReadDistribution = []api.BenchQuantile{{Percent: 0, Us: 90}, {Percent: 99, Us: 222}}
+	}
+	for _, test := range []struct {
+		name       string
+		change     func(*api.Bench)
+		charts     int
+		want, lack []string
+	}{
+		{"transfers", func(*api.Bench) {}, 3, []string{"Committed transfers per second", "no: a closed loop"}, []string{"Answered reads", "Failures per", "shed"}},
+		{"reads", func(b *api.Bench) {
+			reads(b, 100)
+			b.Timeline[0].Committed, b.Timeline[1].Committed, b.Timeline[0].P50Us, b.Timeline[0].P99Us = 0, 0, 0, 0
+			b.Distribution = nil
+		}, 3, []string{"Answered reads per second", "until 1.0 s: p99 222 us", "99 % of the reads within 222 us", "0.11", "reads answered"},
+			[]string{"Committed transfers per second", "transfers committed"}},
+		{"mixed", func(b *api.Bench) { reads(b, 50) }, 5, []string{"Answered reads per second", "Committed transfers per second", ">reads</text>", ">transfers</text>"}, nil},
+		{"failures", func(b *api.Bench) {
+			b.Timeline[1].Failed, b.Shed, b.Undrained = 12_345, 12_000, 345
+			b.Config.Rate, b.Config.Queue, b.Config.DeadlineMs, b.Config.DrainMs, b.Config.LogSegmentMiB = 1000, 7, 10_000, 2000, 64
+		}, 4, []string{"Failures per second", "until 2.0 s: 12,345 transfers/s failed", "7 requests at most", "12,000", "64 MiB", "10 s", "answer 2 s after the window"}, nil},
+		{"nothing", func(b *api.Bench) { *b = api.Bench{} }, 0, []string{"Nothing was answered"}, nil},
+	} {
+		b := sample()
+		test.change(b)
+		page, err := Report(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(page)
+		if n := strings.Count(text, "<svg"); n != test.charts {
+			t.Errorf("%s: %d charts, want %d", test.name, n, test.charts)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: the page lacks %q", test.name, want)
+			}
+		}
+		for _, lack := range test.lack {
+			if strings.Contains(text, lack) {
+				t.Errorf("%s: the page holds %q", test.name, lack)
+			}
+		}
+		drawn(t, text)
+	}
+}
+
+// drawn checks every chart of a page.
+func drawn(t *testing.T, text string) {
+	t.Helper()
+	for strings.Contains(text, "<svg") {
+		_, after, _ := strings.Cut(text, "<svg")
+		svg, next, _ := strings.Cut(after, "</svg>")
+		wellFormed(t, "<svg"+svg+"</svg>")
+		text = next
+	}
+	if strings.Contains(text, "NaN") {
+		t.Error("a figure is none")
 	}
 }
 

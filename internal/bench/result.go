@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
+
 	"raftbank/internal/api"
 	"raftbank/internal/shard"
 )
@@ -81,13 +83,22 @@ func (m *Measured) Result() api.Bench {
 	out.Unavailable += m.recorder.shed + m.recorder.late
 	out.TPS = perSecond(inWindow, window)
 	out.LatencyUs = LatencyOf(all)
-	if all.TotalCount() > 0 {
-		for _, q := range quantiles {
-			out.Distribution = append(out.Distribution, api.BenchQuantile{Percent: q, Us: all.ValueAtQuantile(q)})
-		}
-	}
+	out.Distribution = append(out.Distribution, distributionOf(all)...)
+	out.ReadDistribution = distributionOf(m.recorder.kinds[kindRead].latency)
 	m.usage(&out, inWindow)
 	m.timeline(&out)
+	return out
+}
+
+// distributionOf returns the points of a distribution; none of an empty one.
+func distributionOf(h *hdrhistogram.Histogram) []api.BenchQuantile {
+	if h.TotalCount() == 0 {
+		return nil
+	}
+	var out []api.BenchQuantile
+	for _, q := range quantiles {
+		out = append(out, api.BenchQuantile{Percent: q, Us: h.ValueAtQuantile(q)})
+	}
 	return out
 }
 
@@ -141,9 +152,13 @@ func (m *Measured) timeline(out *api.Bench) {
 			return // the run was interrupted
 		}
 		to := min(from+w.slice, w.to.Sub(w.from))
-		t := api.BenchSlice{AtMs: to.Milliseconds(), TPS: perSecond(s.committed, to-from), Committed: s.committed, Failed: s.failed}
+		t := api.BenchSlice{AtMs: to.Milliseconds(), TPS: perSecond(s.committed, to-from), Committed: s.committed, Failed: s.failed,
+			Reads: s.reads, ReadsFailed: s.readsFailed}
 		if s.latency != nil {
 			t.P50Us, t.P99Us = s.latency.ValueAtQuantile(50), s.latency.ValueAtQuantile(99)
+		}
+		if s.readLatency != nil {
+			t.ReadP50Us, t.ReadP99Us = s.readLatency.ValueAtQuantile(50), s.readLatency.ValueAtQuantile(99)
 		}
 		out.Timeline = append(out.Timeline, t)
 	}

@@ -268,14 +268,18 @@ func TestOutcomesAndReads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r := m.Result(); r.Committed != 0 || len(r.Kinds) != 1 || r.Kinds[0].Kind != "read" || r.Kinds[0].Committed < 90 {
+		r := m.Result()
+		if r.Committed != 0 || len(r.Kinds) != 1 || r.Kinds[0].Kind != "read" || r.Kinds[0].Committed < 90 {
 			t.Errorf("reads: %+v", r.Kinds)
+		}
+		if s := r.Timeline[3]; s.Reads < 9 || s.ReadP50Us < 9_900 || s.ReadsFailed != 0 || len(r.ReadDistribution) == 0 || len(r.Distribution) != 0 {
+			t.Errorf("reads in the timeline: %+v, distribution %v", s, r.ReadDistribution)
 		}
 		m, err = runFake(t.Context(), &fakeSystem{took: 10 * time.Millisecond, noReads: true}, reads, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r := m.Result(); r.Kinds[0].Unavailable < 90 || r.Kinds[0].Committed != 0 {
+		if r := m.Result(); r.Kinds[0].Unavailable < 90 || r.Kinds[0].Committed != 0 || r.Timeline[3].ReadsFailed < 9 {
 			t.Errorf("unanswered reads: %+v", r.Kinds)
 		}
 	})

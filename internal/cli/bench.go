@@ -185,7 +185,7 @@ func (a *App) measure(ctx context.Context, p benchArgs, t *shard.Topology, serve
 		result.Versions["servers"] = v
 	}
 	if servers != nil {
-		result.Config.Spawned, result.Config.ServerProcs = true, servers.procs
+		result.Config.Spawned, result.Config.ServerProcs, result.Config.LogSegmentMiB = true, servers.procs, benchSegmentMiB
 	}
 	a.benchCheck(ctx, bank.Check, &result, servers.died)
 	return &result, nil
