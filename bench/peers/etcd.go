@@ -40,7 +40,7 @@ type etcd struct {
 
 // startEtcd starts the cluster and opens the accounts.
 func startEtcd(ctx context.Context, o *options, dir string, _ *shard.Topology) (peer, error) {
-	e := &etcd{accounts: o.accounts}
+	e := &etcd{accounts: o.Accounts}
 	err := e.start(dir)
 	if err == nil {
 		err = e.open(ctx)

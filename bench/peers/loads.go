@@ -78,14 +78,6 @@ var loads = []load{
 		systems: []string{raftbankName, pgTwo}, shape: shape{16, 1, 1}, shapes: map[string]shape{raftbankName: {8, 1, 128}}},
 }
 
-func loadNames() []string {
-	var names []string
-	for _, l := range loads {
-		names = append(names, l.name)
-	}
-	return names
-}
-
 // options returns the load for a system.
 func (l *load) options(o *options, system string) bench.Options {
 	s := l.shape
@@ -93,7 +85,7 @@ func (l *load) options(o *options, system string) bench.Options {
 		s = own
 	}
 	return bench.Options{Clients: s.clients, Batch: s.batch, InFlight: s.inFlight, Cross: l.cross,
-		Warmup: o.warmup, Duration: o.duration, Seed: o.seed}
+		Warmup: o.Warmup, Duration: o.Duration, Seed: o.seed}
 }
 
 // measure puts a load on one system that runs for this alone.
@@ -109,7 +101,7 @@ func measure(ctx context.Context, o *options, dir string, l *load, name string) 
 	if name == raftbankName {
 		return measureRaftbank(ctx, o, dir, l)
 	}
-	t := topology(o.accounts, l.shards)
+	t := topology(o.Accounts, l.shards)
 	p, err := peers[name](ctx, o, dir, t)
 	if err != nil {
 		return nil, err
@@ -153,9 +145,9 @@ func measureRaftbank(ctx context.Context, o *options, dir string, l *load) (*api
 	b := l.options(o, raftbankName)
 	number := strconv.Itoa
 	cmd := exec.CommandContext(ctx, o.raftbank, "bench", "--spawn", "--shards", number(l.shards), "--replicas", "3",
-		"--accounts", strconv.FormatUint(o.accounts, 10), "--clients", number(b.Clients), "--batch", number(b.Batch),
+		"--accounts", strconv.FormatUint(o.Accounts, 10), "--clients", number(b.Clients), "--batch", number(b.Batch),
 		"--in-flight", number(b.InFlight), "--cross", number(l.cross), "--seed", strconv.FormatUint(o.seed, 10),
-		"--warmup", o.warmup.String(), "--duration", o.duration.String(), "--data-dir", dir, "--quiet", "--output", "json")
+		"--warmup", o.Warmup.String(), "--duration", o.Duration.String(), "--data-dir", dir, "--quiet", "--output", "json")
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second

@@ -26,13 +26,11 @@ const memberArg = "etcd-member"
 
 // options of a run.
 type options struct {
-	raftbank         string // the program
-	postgres         string // directory of PostgreSQL's programs; "": looked for
-	systems, loads   []string
-	duration, warmup time.Duration
-	accounts         uint64
-	seed             uint64
-	exitWithStdin    bool
+	bench.PeersOptions
+	raftbank      string // the program
+	postgres      string // directory of PostgreSQL's programs; "": looked for
+	seed          uint64
+	exitWithStdin bool
 }
 
 func main() {
@@ -67,16 +65,17 @@ func parse(args []string) options {
 	f.StringVar(&o.postgres, "postgres", "", "directory of PostgreSQL's programs")
 	systems := f.String("systems", "", "only these peers")
 	loads := f.String("loads", "", "only these loads")
-	f.DurationVar(&o.duration, "duration", 10*time.Second, "measured window")
-	f.DurationVar(&o.warmup, "warmup", 2*time.Second, "load before it")
-	f.Uint64Var(&o.accounts, "accounts", 3000, "accounts")
+	f.IntVar(&o.Runs, "runs", 1, "runs of every load on every system")
+	f.DurationVar(&o.Duration, "duration", 10*time.Second, "measured window")
+	f.DurationVar(&o.Warmup, "warmup", 2*time.Second, "load before it")
+	f.Uint64Var(&o.Accounts, "accounts", 3000, "accounts")
 	f.Uint64Var(&o.seed, "seed", 1, "seed of accounts and amounts")
 	f.BoolVar(&o.exitWithStdin, "exit-with-stdin", false, "end when standard input closes")
 	_ = f.Parse(args) // ExitOnError
 	split := func(s string) []string {
 		return strings.FieldsFunc(s, func(r rune) bool { return r == ',' })
 	}
-	o.systems, o.loads = split(*systems), split(*loads)
+	o.Systems, o.Loads = split(*systems), split(*loads)
 	return o
 }
 
@@ -97,12 +96,12 @@ func run(ctx context.Context, o options, keep func(v any) error) (*api.BenchPeer
 	}
 	out := &api.BenchPeers{Versions: map[string]string{}, Machine: bench.Machine(), Seed: o.seed, Loads: []api.BenchPeerLoad{}, Skipped: map[string]string{}}
 	for _, l := range loads {
-		if len(o.loads) > 0 && !slices.Contains(o.loads, l.name) {
+		if len(o.Loads) > 0 && !slices.Contains(o.Loads, l.name) {
 			continue
 		}
 		out.Loads = append(out.Loads, api.BenchPeerLoad{Name: l.name, Load: l.text, Systems: []api.BenchPeerResult{}})
 		for _, name := range l.systems {
-			if name != raftbankName && len(o.systems) > 0 && !slices.Contains(o.systems, name) {
+			if name != raftbankName && len(o.Systems) > 0 && !slices.Contains(o.Systems, name) {
 				continue
 			}
 			if _, skipped := out.Skipped[name]; skipped {
@@ -150,17 +149,7 @@ func (o *options) validate() error {
 	if o.raftbank == "" {
 		return errors.New("no program raftbank was named")
 	}
-	for _, name := range o.loads {
-		if !slices.ContainsFunc(loads, func(l load) bool { return l.name == name }) {
-			return fmt.Errorf("no load %q: there are %s", name, strings.Join(loadNames(), ", "))
-		}
-	}
-	for _, name := range o.systems {
-		if _, ok := peers[name]; !ok {
-			return fmt.Errorf("no system %q: there are %s", name, strings.Join(slices.Sorted(maps.Keys(peers)), ", "))
-		}
-	}
-	return nil
+	return o.Validate()
 }
 
 // ratios fills in raftbank over every peer; raftbank comes first.

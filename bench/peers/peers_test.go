@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -13,10 +14,30 @@ import (
 	"raftbank/internal/bench"
 )
 
-func TestLoadsAreValid(t *testing.T) {
-	o := &options{duration: time.Second, accounts: 3001}
+func sampleOptions() *options {
+	o := &options{raftbank: "x", seed: 5}
+	o.PeersOptions = bench.PeersOptions{Duration: time.Second, Accounts: 3001, Runs: 1}
+	return o
+}
+
+// TestNames holds what is here against what the command line knows, which refuses a name before this program is built.
+func TestNames(t *testing.T) {
+	var names []string
 	for _, l := range loads {
-		bank := topology(o.accounts, l.shards)
+		names = append(names, l.name)
+	}
+	if !slices.Equal(names, bench.PeerLoads) {
+		t.Errorf("loads %q, want %q", names, bench.PeerLoads)
+	}
+	if got, want := slices.Sorted(maps.Keys(peers)), slices.Sorted(slices.Values(bench.PeerSystems)); !slices.Equal(got, want) {
+		t.Errorf("systems %q, want %q", got, want)
+	}
+}
+
+func TestLoadsAreValid(t *testing.T) {
+	o := sampleOptions()
+	for _, l := range loads {
+		bank := topology(o.Accounts, l.shards)
 		if err := bank.Validate(); err != nil {
 			t.Errorf("load %s: %v", l.name, err)
 		}
@@ -42,9 +63,9 @@ func TestLoadsAreValid(t *testing.T) {
 }
 
 func TestSystemsGetTheSameTransfers(t *testing.T) {
-	o := &options{accounts: 3000, seed: 5, duration: time.Second}
+	o := sampleOptions()
 	for _, l := range loads {
-		bank := topology(o.accounts, l.shards)
+		bank := topology(o.Accounts, l.shards)
 		a := bench.NewGenerator(bank, l.options(o, l.systems[0]), 0, 0)
 		b := bench.NewGenerator(bank, l.options(o, l.systems[1]), 0, 0)
 		for range 100 {
@@ -78,21 +99,22 @@ func TestRatios(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for _, test := range []struct {
-		o    options
-		want string
+		change func(*options)
+		want   string
 	}{
-		{options{raftbank: "x"}, ""},
-		{options{}, "no program raftbank"},
-		{options{raftbank: "x", loads: []string{"two"}}, `no load "two": there are one, clients`},
-		{options{raftbank: "x", systems: []string{"oracle"}}, `no system "oracle": there are etcd, postgres`},
+		{func(*options) {}, ""},
+		{func(o *options) { o.raftbank = "" }, "no program raftbank"},
+		{func(o *options) { o.Loads = []string{"two"} }, `no load "two": there are one, clients`},
 	} {
-		err := test.o.validate()
+		o := sampleOptions()
+		test.change(o)
+		err := o.validate()
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
-			t.Errorf("%+v: got %v, want %q", test.o, err, test.want)
+			t.Errorf("%+v: got %v, want %q", o, err, test.want)
 		}
 	}
-	o := parse([]string{"-loads", "one,many", "-raftbank", "x"})
-	if !slices.Equal(o.loads, []string{"one", "many"}) || len(o.systems) != 0 {
+	o := parse([]string{"-loads", "one,many", "-raftbank", "x", "-runs", "3"})
+	if !slices.Equal(o.Loads, []string{"one", "many"}) || len(o.Systems) != 0 || o.Runs != 3 {
 		t.Errorf("parsed %+v", o)
 	}
 }

@@ -94,7 +94,7 @@ func newPostgres(o *options, dir string, t *shard.Topology) (*postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &postgres{bin: bin, dir: dir, accounts: o.accounts}
+	p := &postgres{bin: bin, dir: dir, accounts: o.Accounts}
 	if p.credential, err = unprivileged(); err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"raftbank/internal/api"
+	"raftbank/internal/bench"
 )
 
 // peersModule is where the program that runs the peers stands in the source.
@@ -28,13 +29,11 @@ const peersModule = "bench/peers"
 
 // benchPeersArgs are the flags of bench peers.
 type benchPeersArgs struct {
-	Source           string // root of raftbank's source; "": looked for upwards from here
-	Systems, Loads   []string
-	Postgres         string
-	Duration, Warmup time.Duration
-	Accounts         uint64
-	Seed             uint64
-	JSON             string
+	bench.PeersOptions
+	Source   string // root of raftbank's source; "": looked for upwards from here
+	Postgres string
+	Seed     uint64
+	JSON     string
 }
 
 func newBenchPeersCmd(a *App) *cobra.Command {
@@ -58,6 +57,7 @@ func newBenchPeersCmd(a *App) *cobra.Command {
 	f.StringVar(&p.Postgres, "postgres", "", "directory of PostgreSQL's programs (default: looked for)")
 	f.DurationVar(&p.Duration, "duration", 10*time.Second, "length of every measured window")
 	f.DurationVar(&p.Warmup, "warmup", 3*time.Second, "load before it")
+	f.IntVar(&p.Runs, "runs", 1, "runs of every load on every system, in turn; medians are shown")
 	f.Uint64Var(&p.Accounts, "accounts", 3000, "accounts of every system")
 	f.Uint64Var(&p.Seed, "seed", 0, "seed of accounts and amounts (default: one is drawn)")
 	f.StringVar(&p.JSON, "json", "", "write the result to this file as JSON")
@@ -66,6 +66,9 @@ func newBenchPeersCmd(a *App) *cobra.Command {
 
 // runBenchPeers builds the program, runs it, and prints what it found.
 func (a *App) runBenchPeers(ctx context.Context, p benchPeersArgs) error {
+	if err := p.Validate(); err != nil {
+		return usageError("%v", err)
+	}
 	if p.Seed == 0 {
 		p.Seed = uint64(rand.Uint32())
 		a.notef("seed %d", p.Seed)
@@ -128,7 +131,7 @@ func findSource(named string) (string, error) {
 func (a *App) peersRun(ctx context.Context, p benchPeersArgs, program, self string) (*api.BenchPeers, error) {
 	cmd := exec.CommandContext(ctx, program, "-raftbank", self, "-seed", strconv.FormatUint(p.Seed, 10),
 		"-accounts", strconv.FormatUint(p.Accounts, 10), "-duration", p.Duration.String(), "-warmup", p.Warmup.String(),
-		"-systems", strings.Join(p.Systems, ","), "-loads", strings.Join(p.Loads, ","), "-postgres", p.Postgres,
+		"-runs", strconv.Itoa(p.Runs), "-systems", strings.Join(p.Systems, ","), "-loads", strings.Join(p.Loads, ","), "-postgres", p.Postgres,
 		"-exit-with-stdin")
 	var last lastLine
 	cmd.Stderr = &last

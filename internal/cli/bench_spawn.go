@@ -78,7 +78,10 @@ func serverProcs(b benchBankArgs) int {
 
 // benchTopology returns a bank on free ports of this machine, with accounts dealt evenly.
 func benchTopology(b benchBankArgs) (*shard.Topology, error) {
-	if b.Shards < 1 || b.Shards > shard.MaxClusters || (b.Replicas != 1 && b.Replicas != 3 && b.Replicas != 5) || b.ServerProcs < 0 {
+	if b.ServerProcs < 0 {
+		return nil, usageError("--server-procs %d: want a number of processors, or 0 to have it chosen", b.ServerProcs)
+	}
+	if b.Shards < 1 || b.Shards > shard.MaxClusters || (b.Replicas != 1 && b.Replicas != 3 && b.Replicas != 5) {
 		return nil, usageError("--shards %d --replicas %d: want at least one shard of 1, 3 or 5 replicas", b.Shards, b.Replicas)
 	}
 	if b.Accounts < uint64(2*b.Shards) || b.Accounts > shard.MaxAccounts {

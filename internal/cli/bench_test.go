@@ -30,13 +30,21 @@ func TestBenchRefuses(t *testing.T) {
 		{"bench --spawn --shards 1 --skew NaN", "skew NaN: want an exponent"},
 		{"bench --spawn --deadline 0s", "--deadline 0s: want a time"},
 		{"bench --config no-such-file.toml", "no-such-file.toml"},
+		{"bench --spawn --server-procs -1", "--server-procs -1: want a number"},
+		{"bench suite --rows one --server-procs -1", "--server-procs -1: want a number"},
+		{"bench peers --loads nope", `no load "nope": there are one, clients`},
+		{"bench peers --systems nope", `no system "nope": there are postgres-sync`},
+		{"bench peers --duration 0s", "--duration 0s"},
+		{"bench peers --warmup -1s", "--warmup -1s"},
+		{"bench peers --accounts 3", "--accounts 3: want"},
+		{"bench peers --runs 0", "--runs 0: want at least 1"},
 		{"bench suite --rows one,nothing", `no row "nothing": the table has batches, shards`},
 		{"bench suite --runs 0", "--runs 0"},
 		{"bench compare a.json", "missing B.json"},
 		{"bench compare none.json none.json", "none.json"},
 	} {
 		code, out, errs := runFake(nil, "", nil, strings.Fields(test.args)...)
-		if code != exitUsage || out != "" || !strings.Contains(errs, test.want) {
+		if code != exitUsage || out != "" || strings.Count(errs, test.want) != 1 || strings.Contains(errs, "building") {
 			t.Errorf("%s: exit %d\n%s%swant %q", test.args, code, out, errs, test.want)
 		}
 	}
