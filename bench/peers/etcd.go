@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -131,7 +132,11 @@ func (e *etcd) settings() string {
 		"record in one; clients talk to the leader, each over a connection of its own; quota-backend-bytes=8GB, else defaults (fsync on)"
 }
 
-func (e *etcd) versions() map[string]string { return map[string]string{"etcd": version.Version} }
+func (e *etcd) version() string { return "etcd " + version.Version }
+
+func (e *etcd) versions() map[string]string {
+	return map[string]string{"etcd": version.Version + ", built from its source with " + runtime.Version() + " as a part of this program"}
+}
 
 // Usage implements bench.Target.
 func (e *etcd) Usage(context.Context) (map[string]uint64, error) {

@@ -33,6 +33,7 @@ type load struct {
 	systems    []string // raftbank first
 	shape      shape
 	shapes     map[string]shape
+	tries      []int // connections of a peer, of which the fastest number is taken; none: those of its shape
 	shards     int
 	cross      int
 }
@@ -40,8 +41,10 @@ type load struct {
 // peer is a system other than raftbank.
 type peer interface {
 	bench.Target
-	// settings says how it runs.
+	// settings says how it runs, version what it is, in words.
 	settings() string
+	version() string
+	// versions are those of what it is made of, and how it was built.
 	versions() map[string]string
 	// check reports whether the sum of all balances is what was opened with.
 	check(ctx context.Context) (bool, error)
@@ -69,8 +72,8 @@ var loads = []load{
 	{name: "many", text: "single transfers, as many in flight as suit the system", shards: 1,
 		systems: []string{raftbankName, pgSync, pgSingle, etcdName}, shape: shape{32, 1, 1},
 		shapes: map[string]shape{raftbankName: {8, 1, 128}, etcdName: {256, 1, 1}}},
-	{name: "batches", text: "batches of 4096; PostgreSQL: one transaction each, one client, for two would deadlock", shards: 1,
-		systems: []string{raftbankName, pgSync, pgSingle}, shape: shape{1, 4096, 1},
+	{name: "batches", text: "batches of 4096; PostgreSQL: one transaction each, on as many connections as make it fastest", shards: 1,
+		systems: []string{raftbankName, pgSync, pgSingle}, shape: shape{4, 4096, 1}, tries: []int{1, 2, 4, 8},
 		shapes: map[string]shape{raftbankName: {2, 4096, 4}}},
 	{name: "cross-one", text: "one client, one transfer between two shards in flight", shards: 2, cross: 100,
 		systems: []string{raftbankName, pgTwo}, shape: shape{1, 1, 1}},
@@ -111,6 +114,9 @@ func measure(ctx context.Context, o *options, dir string, l *load, name string) 
 	if err := load.Validate(t); err != nil {
 		return nil, err
 	}
+	if load.Clients, err = fastest(ctx, p, t, load, l.tries); err != nil {
+		return nil, err
+	}
 	m, err := bench.Run(ctx, p, t, load, nil)
 	switch {
 	case err != nil:
@@ -129,7 +135,27 @@ func measure(ctx context.Context, o *options, dir string, l *load, name string) 
 		r.CheckNote = "the sum of all balances is not what was opened with"
 		r.Error = &api.Error{Code: "violation", Message: name + ": " + r.CheckNote}
 	}
-	return failed(&api.BenchPeerResult{System: name, Settings: p.settings(), Result: r})
+	return failed(&api.BenchPeerResult{System: name, Version: p.version(), Shape: shapeText(load), Settings: p.settings(), Result: r})
+}
+
+// tryWindow is how long every number of connections is tried.
+const tryWindow = time.Second
+
+// fastest puts the load on a peer with every number of connections in turn, briefly, and returns the number with the
+// largest throughput; without numbers to try, the load's own.
+func fastest(ctx context.Context, p peer, t *shard.Topology, load bench.Options, tries []int) (int, error) {
+	best, most := load.Clients, 0.0
+	for _, n := range tries {
+		load.Clients, load.Warmup, load.Duration = n, tryWindow/2, tryWindow
+		m, err := bench.Run(ctx, p, t, load, nil)
+		if err != nil {
+			return 0, fmt.Errorf("%d connections: %w", n, err)
+		}
+		if r := m.Result(); r.TPS > most {
+			best, most = n, r.TPS
+		}
+	}
+	return best, nil
 }
 
 // failed returns a result with its own failure as the error, if it has one.
@@ -152,7 +178,7 @@ func measureRaftbank(ctx context.Context, o *options, dir string, l *load) (*api
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	text, ended := cmd.Output()
-	r := &api.BenchPeerResult{System: raftbankName, Settings: "3 replicas per shard, fdatasync on a majority before every answer; " + shapeText(b)}
+	r := &api.BenchPeerResult{System: raftbankName, Shape: shapeText(b), Settings: "3 replicas per shard, fdatasync on a majority before every answer"}
 	switch err := json.Unmarshal(text, &r.Result); {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
@@ -163,6 +189,7 @@ func measureRaftbank(ctx context.Context, o *options, dir string, l *load) (*api
 	case err != nil:
 		return nil, fmt.Errorf("what %s printed: %w", cmd, err)
 	}
+	r.Version = "raftbank " + r.Result.Versions["raftbank"]
 	return failed(r)
 }
 
@@ -184,6 +211,7 @@ func topology(accounts uint64, shards int) *shard.Topology {
 	return t
 }
 
+// shapeText says how a system is loaded: connections x transfers per request x requests in flight on each.
 func shapeText(o bench.Options) string {
-	return fmt.Sprintf("%d clients, batches of %d, %d in flight each", o.Clients, o.Batch, o.InFlight)
+	return fmt.Sprintf("%d x %d x %d", o.Clients, o.Batch, o.InFlight)
 }

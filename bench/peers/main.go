@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -100,14 +101,15 @@ func run(ctx context.Context, o options, keep func(v any) error) (*api.BenchPeer
 			continue
 		}
 		out.Loads = append(out.Loads, api.BenchPeerLoad{Name: l.name, Load: l.text, Systems: []api.BenchPeerResult{}})
-		for _, name := range l.systems {
+		for i := range o.Runs * len(l.systems) { // the runs of one system are spread, so that a disturbance does not hit it alone
+			name := l.systems[i%len(l.systems)]
 			if name != raftbankName && len(o.Systems) > 0 && !slices.Contains(o.Systems, name) {
 				continue
 			}
 			if _, skipped := out.Skipped[name]; skipped {
 				continue
 			}
-			fmt.Fprintf(os.Stderr, "%s: %s\n", l.name, name)
+			fmt.Fprintf(os.Stderr, "%s: %s, run %d of %d\n", l.name, name, i/len(l.systems)+1, o.Runs)
 			r, err := measure(ctx, &o, dir, &l, name)
 			if errors.Is(err, errNotHere) {
 				out.Skipped[name] = err.Error()
@@ -124,13 +126,13 @@ func run(ctx context.Context, o options, keep func(v any) error) (*api.BenchPeer
 	return out, nil
 }
 
-// add puts a result into the last load, or what kept it from coming about: the end of ctx, a failure of the system
+// add puts a run into the last load, or what kept it from coming about: the end of ctx, a failure of the system
 // under this load, or money that was lost.
 func add(ctx context.Context, out *api.BenchPeers, r *api.BenchPeerResult, err error) {
 	l := &out.Loads[len(out.Loads)-1]
 	if r != nil {
 		maps.Copy(out.Versions, r.Result.Versions)
-		l.Systems = append(l.Systems, *r)
+		l.Systems = addRun(l.Systems, r)
 		ratios(l.Systems)
 	}
 	var told *api.Error
@@ -152,27 +154,54 @@ func (o *options) validate() error {
 	return o.Validate()
 }
 
+// addRun adds a run of a system to those that it has, and takes medians.
+func addRun(systems []api.BenchPeerResult, r *api.BenchPeerResult) []api.BenchPeerResult {
+	at := slices.IndexFunc(systems, func(s api.BenchPeerResult) bool { return s.System == r.System })
+	if at < 0 {
+		at, systems = len(systems), append(systems, *r)
+	}
+	s := &systems[at]
+	s.Runs = append(s.Runs, r.Result)
+	if r.Result.Error != nil {
+		s.Result = r.Result // it ends the command
+		return systems
+	}
+	var tps, p50, p99, cpu []float64
+	for i := range s.Runs {
+		b := &s.Runs[i]
+		tps, p50, p99 = append(tps, b.TPS), append(p50, float64(b.LatencyUs.P50)), append(p99, float64(b.LatencyUs.P99))
+		if c := b.CPUUsPerTransfer.Servers; c != nil {
+			cpu = append(cpu, *c)
+		}
+	}
+	s.TPS, s.P50Us, s.P99Us, s.CPUUs = bench.Median(tps), bench.Median(p50), bench.Median(p99), nil
+	if len(cpu) > 0 {
+		v := bench.Median(cpu)
+		s.CPUUs = &v
+	}
+	order := slices.SortedFunc(slices.Values(s.Runs), func(a, b api.Bench) int { return cmp.Compare(a.TPS, b.TPS) })
+	s.Result = order[(len(order)-1)/2]
+	return systems
+}
+
 // ratios fills in raftbank over every peer; raftbank comes first.
 func ratios(systems []api.BenchPeerResult) {
 	if len(systems) == 0 || systems[0].System != raftbankName {
 		return
 	}
 	ratio := func(a, b float64) *float64 {
-		if b == 0 {
+		if a == 0 || b == 0 {
 			return nil
 		}
 		v := a / b
 		return &v
 	}
-	own := &systems[0].Result
+	own := &systems[0]
 	for i := range systems[1:] {
 		s := &systems[i+1]
-		r := &s.Result
-		s.TPSRatio = ratio(own.TPS, r.TPS)
-		s.P50Ratio = ratio(float64(own.LatencyUs.P50), float64(r.LatencyUs.P50))
-		s.P99Ratio = ratio(float64(own.LatencyUs.P99), float64(r.LatencyUs.P99))
-		if a, b := own.CPUUsPerTransfer.Servers, r.CPUUsPerTransfer.Servers; a != nil && b != nil {
-			s.CPURatio = ratio(*a, *b)
+		s.TPSRatio, s.P50Ratio, s.P99Ratio = ratio(own.TPS, s.TPS), ratio(own.P50Us, s.P50Us), ratio(own.P99Us, s.P99Us)
+		if own.CPUUs != nil && s.CPUUs != nil {
+			s.CPURatio = ratio(*own.CPUUs, *s.CPUUs)
 		}
 	}
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -10,8 +12,10 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"raftbank/client"
 	"raftbank/internal/api"
 	"raftbank/internal/bench"
+	"raftbank/internal/ledger"
 )
 
 func sampleOptions() *options {
@@ -76,24 +80,100 @@ func TestSystemsGetTheSameTransfers(t *testing.T) {
 	}
 }
 
-func TestRatios(t *testing.T) {
+func TestMediansAndRatios(t *testing.T) {
 	cpu := 10.0
-	result := func(name string, tps float64, p50 int64) api.BenchPeerResult {
-		return api.BenchPeerResult{System: name, Result: api.Bench{TPS: tps, LatencyUs: api.LatencyUs{P50: p50},
-			CPUUsPerTransfer: api.BenchCPU{Servers: &cpu}}}
+	var systems []api.BenchPeerResult
+	run := func(name string, tps float64, p50 int64) {
+		systems = addRun(systems, &api.BenchPeerResult{System: name, Result: api.Bench{TPS: tps, LatencyUs: api.LatencyUs{P50: p50},
+			CPUUsPerTransfer: api.BenchCPU{Servers: &cpu}}})
 	}
-	systems := []api.BenchPeerResult{result(raftbankName, 1000, 300), result(etcdName, 100, 1500)}
+	for _, x := range []float64{1000, 3000, 1100} {
+		run(raftbankName, x, 300)
+		run(etcdName, x/10, 1500)
+	}
 	ratios(systems)
-	s := &systems[1]
+	own, s := &systems[0], &systems[1]
+	if len(systems) != 2 || own.TPS != 1100 || own.Result.TPS != 1100 || len(own.Runs) != 3 || s.TPS != 110 {
+		t.Errorf("medians %g and %g", own.TPS, s.TPS)
+	}
 	if *s.TPSRatio != 10 || *s.P50Ratio != 0.2 || *s.CPURatio != 1 || s.P99Ratio != nil {
 		t.Errorf("got %+v", s)
 	}
-	if systems[0].TPSRatio != nil {
+	if own.TPSRatio != nil {
 		t.Error("raftbank is compared with itself")
 	}
-	without := []api.BenchPeerResult{result(etcdName, 100, 1500)}
-	if ratios(without); without[0].TPSRatio != nil {
+	if ratios(systems[1:]); len(systems[1:]) != 1 {
 		t.Error("a ratio without raftbank")
+	}
+}
+
+// TestFailuresEndTheCommand has a system that lost money, one that failed, and an interrupted run.
+func TestFailuresEndTheCommand(t *testing.T) {
+	lost := &api.Error{Code: "violation", Message: "the sum of all balances is not what was opened with"}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, test := range []struct {
+		ctx  context.Context
+		err  error
+		code string
+	}{{t.Context(), lost, "violation"}, {t.Context(), errors.New("no"), "internal"}, {ended, context.Canceled, "interrupted"}, {t.Context(), nil, ""}} {
+		out := &api.BenchPeers{Versions: map[string]string{}, Loads: []api.BenchPeerLoad{{Name: "one"}}}
+		add(test.ctx, out, &api.BenchPeerResult{System: etcdName, Result: api.Bench{TPS: 1}}, test.err)
+		if code := ""; out.Error != nil || test.code != "" {
+			if code = out.Error.Code; code != test.code {
+				t.Errorf("%v: %+v", test, out.Error)
+			}
+		}
+		if len(out.Loads[0].Systems) != 1 {
+			t.Errorf("%v: the run is gone", test)
+		}
+	}
+	if _, err := failed(&api.BenchPeerResult{Result: api.Bench{Error: lost}}); !errors.Is(err, lost) {
+		t.Errorf("a wrong sum is %v", err)
+	}
+}
+
+// TestPostgresBatches has batches that pass each other on several connections, and one with a transfer that lacks money.
+func TestPostgresBatches(t *testing.T) {
+	o := sampleOptions()
+	o.Accounts = 20
+	dir, err := os.MkdirTemp("", "peers-test-") // PostgreSQL's user must get there
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	bank := topology(o.Accounts, 1)
+	p, err := startPostgres(t.Context(), o, dir, bank)
+	if errors.Is(err, errNotHere) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.stop()
+	load := bench.Options{Clients: 4, Batch: 200, InFlight: 1, Duration: 300 * time.Millisecond, Seed: 1}
+	if best, err := fastest(t.Context(), p, bank, load, []int{2, 4}); err != nil || best < 2 {
+		t.Errorf("%d connections are fastest, %v", best, err)
+	}
+	m, err := bench.Run(t.Context(), p, bank, load, nil)
+	if err != nil || m.Result().Committed == 0 {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	s, err := p.Connect(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	all := client.Transfer{From: 3, To: 4, Amount: ledger.Units(opening - 1_000_000)} // twice is too much
+	tally, err := s.Transfer(t.Context(), []client.Transfer{{From: 1, To: 2, Amount: ledger.Units(5)}, all, all, {From: 4, To: 1, Amount: ledger.Units(opening)}})
+	if err != nil || len(tally.Others) != 1 || tally.Others[0].Index != 2 || tally.Others[0].Result.Outcome != client.Aborted {
+		t.Errorf("got %+v, %v; want the third refused", tally, err)
+	}
+	if ok, err := p.check(t.Context()); !ok || err != nil {
+		t.Errorf("money is conserved: %t, %v", ok, err)
 	}
 }
 

@@ -30,17 +30,23 @@ var commonSettings = []string{
 // schema: a table of balances that leaves room for updates in place, the history with the id as its key,
 // and the transfer as one function, which touches the accounts in their order so that two cannot
 // deadlock.
+//
+// A batch writes its history, which holds up nobody, locks the rows of its accounts in their order, and then, if every payer could pay all of its transfers without
+// what comes in, updates every account once: no transfer can be refused then, in whatever order. Else it takes them
+// one by one, and returns the places of those it refused.
 const schema = `
 CREATE TABLE accounts (id bigint PRIMARY KEY, balance bigint NOT NULL) WITH (fillfactor = 30);
 CREATE TABLE transfers (id uuid PRIMARY KEY, payer bigint NOT NULL, payee bigint NOT NULL, amount bigint NOT NULL);
-CREATE FUNCTION withdraw(account bigint, amount bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION withdraw(transfer_id uuid, from_account bigint, to_account bigint, amount bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  UPDATE accounts SET balance = balance - amount WHERE id = account AND balance >= amount;
+  INSERT INTO transfers VALUES (transfer_id, from_account, to_account, amount);
+  UPDATE accounts SET balance = balance - amount WHERE id = from_account AND balance >= amount;
   IF NOT FOUND THEN RAISE EXCEPTION 'insufficient funds' USING ERRCODE = 'RB001'; END IF;
 END $$;
-CREATE FUNCTION deposit(account bigint, amount bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION deposit(transfer_id uuid, from_account bigint, to_account bigint, amount bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  UPDATE accounts SET balance = balance + amount WHERE id = account;
+  INSERT INTO transfers VALUES (transfer_id, from_account, to_account, amount);
+  UPDATE accounts SET balance = balance + amount WHERE id = to_account;
 END $$;
 CREATE FUNCTION transfer(transfer_id uuid, from_account bigint, to_account bigint, amount bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -55,13 +61,36 @@ BEGIN
     IF NOT FOUND THEN RAISE EXCEPTION 'insufficient funds' USING ERRCODE = 'RB001'; END IF;
   END IF;
 END $$;
+CREATE FUNCTION transfer_batch(ids uuid[], payers bigint[], payees bigint[], amounts bigint[]) RETURNS int[] LANGUAGE plpgsql AS $$
+DECLARE refused int[] := '{}';
+BEGIN
+  INSERT INTO transfers SELECT * FROM unnest(ids, payers, payees, amounts);
+  PERFORM 1 FROM accounts WHERE id = ANY(payers || payees) ORDER BY id FOR UPDATE;
+  IF NOT EXISTS (SELECT 1 FROM (SELECT p, sum(m) AS due FROM unnest(payers, amounts) AS x(p, m) GROUP BY p) d
+      JOIN accounts a ON a.id = d.p WHERE a.balance < d.due) THEN
+    UPDATE accounts a SET balance = a.balance + d.change FROM (SELECT account, sum(m)::bigint AS change
+      FROM (SELECT p, -m FROM unnest(payers, amounts) AS x(p, m) UNION ALL SELECT * FROM unnest(payees, amounts)) AS both_sides(account, m)
+      GROUP BY account) d WHERE a.id = d.account;
+    RETURN refused;
+  END IF;
+  FOR i IN 1 .. cardinality(ids) LOOP
+    UPDATE accounts SET balance = balance - amounts[i] WHERE id = payers[i] AND balance >= amounts[i];
+    IF FOUND THEN
+      UPDATE accounts SET balance = balance + amounts[i] WHERE id = payees[i];
+    ELSE
+      DELETE FROM transfers WHERE id = ids[i];
+      refused := refused || i;
+    END IF;
+  END LOOP;
+  RETURN refused;
+END $$;
 `
 
 // postgres is one PostgreSQL server, or several.
 type postgres struct {
 	bin, dir   string // programs; data, sockets and logs
 	credential *syscall.Credential
-	version    string
+	release    string
 	ports      []int // of servers that take transfers, then of standbys
 	servers    []*server
 	accounts   uint64
@@ -104,7 +133,7 @@ func newPostgres(o *options, dir string, t *shard.Topology) (*postgres, error) {
 		}
 	}
 	version, err := exec.Command(filepath.Join(bin, "postgres"), "--version").Output()
-	p.version = strings.TrimSpace(strings.TrimPrefix(string(version), "postgres (PostgreSQL)"))
+	p.release = strings.TrimSpace(strings.TrimPrefix(string(version), "postgres (PostgreSQL)"))
 	return p, err
 }
 
@@ -114,13 +143,16 @@ func startPostgres(ctx context.Context, o *options, dir string, t *shard.Topolog
 	if err != nil {
 		return nil, err
 	}
-	p.text = "one server, not replicated; one function call per transfer, prepared, over a Unix socket; " + settingsText("wal_level=minimal")
+	p.text = "one server, not replicated; " + calls + settingsText("wal_level=minimal")
 	if err := p.primary(ctx, t.Clusters[0].Range, "wal_level=minimal", "max_wal_senders=0"); err != nil {
 		p.stop()
 		return nil, err
 	}
 	return p, nil
 }
+
+// calls says how transfers reach the servers.
+const calls = "one function call per transfer or batch, prepared, over Unix sockets, accounts in their order; "
 
 func settingsText(more ...string) string {
 	return "fsync, full_page_writes and synchronous_commit on, " + strings.Join(append(slices.Clone(commonSettings), more...), ", ")
@@ -134,7 +166,7 @@ func startPostgresSync(ctx context.Context, o *options, dir string, t *shard.Top
 		return nil, err
 	}
 	const any1 = "synchronous_standby_names=ANY 1 (s1, s2)"
-	p.text = "one server and two standbys; one function call per transfer, prepared, over a Unix socket; " + settingsText(any1)
+	p.text = "one server and two standbys; " + calls + settingsText(any1)
 	if err := p.withStandbys(ctx, t.Clusters[0].Range); err != nil {
 		p.stop()
 		return nil, err
@@ -250,7 +282,15 @@ func (p *postgres) connect(ctx context.Context, n int) (*pgx.Conn, error) {
 
 func (p *postgres) settings() string { return p.text }
 
-func (p *postgres) versions() map[string]string { return map[string]string{"postgres": p.version} }
+// version is the number alone; versions has what the package adds to it.
+func (p *postgres) version() string {
+	number, _, _ := strings.Cut(p.release, " ")
+	return "PostgreSQL " + number
+}
+
+func (p *postgres) versions() map[string]string {
+	return map[string]string{"postgres": p.release + ", as it stands in " + p.bin}
+}
 
 // Usage implements bench.Target.
 func (p *postgres) Usage(context.Context) (map[string]uint64, error) {

@@ -67,55 +67,55 @@ func (s *pgSession) Read(ctx context.Context, a shard.Account) error {
 	return s.conn.QueryRow(ctx, "SELECT balance FROM accounts WHERE id = $1", int64(a)).Scan(&balance)
 }
 
-// Transfer implements bench.Session: one transfer is one function call in its own transaction, a batch
-// is one transaction that calls the function for every row of three arrays.
+// Transfer implements bench.Session: one transfer is one function call in its own transaction, and so is a batch.
 func (s *pgSession) Transfer(ctx context.Context, ts []client.Transfer) (client.Tally, error) {
 	<-s.busy
 	defer func() { s.busy <- struct{}{} }()
 	for i := range ts {
-		ts[i].ID = client.NewID()
+		ts[i].ID = client.NewID() // its first bits are the time: the index grows at its end
 	}
 	began := time.Now()
 	for {
-		err := s.send(ctx, ts)
+		refused, err := s.send(ctx, ts)
 		state := stateOf(err)
-		if again(state) {
-			continue
-		}
-		out := client.Result{Kind: client.Intra, Outcome: client.Committed, Latency: time.Since(began)}
 		switch {
-		case err == nil || state == stateKnownID:
-		case state == stateNoFunds:
-			out.Outcome, out.Reason = client.Aborted, ledger.ReasonInsufficientFunds
-		default:
+		case again(state):
+			continue
+		case err != nil && state != stateKnownID:
 			return client.Tally{}, fmt.Errorf("transfer: %w", err)
 		}
-		return bench.TallyOf(same(out, len(ts))), nil
+		return bench.TallyOf(outcomes(len(ts), refused, time.Since(began))), nil
 	}
 }
 
-// same returns n equal results.
-func same(r client.Result, n int) []client.Result {
+// outcomes returns n results that ended together; refused are the places, from 1, of those that lacked money.
+func outcomes(n int, refused []int32, took time.Duration) []client.Result {
 	out := make([]client.Result, n)
 	for i := range out {
-		out[i] = r
+		out[i] = client.Result{Kind: client.Intra, Outcome: client.Committed, Latency: took}
+	}
+	for _, place := range refused {
+		out[place-1].Outcome, out[place-1].Reason = client.Aborted, ledger.ReasonInsufficientFunds
 	}
 	return out
 }
 
-func (s *pgSession) send(ctx context.Context, ts []client.Transfer) error {
+// send makes one call, and returns the places of the transfers that lacked money.
+func (s *pgSession) send(ctx context.Context, ts []client.Transfer) (refused []int32, err error) {
 	if len(ts) == 1 {
 		t := &ts[0]
 		_, err := s.conn.Exec(ctx, "SELECT transfer($1, $2, $3, $4)", uuidOf(t.ID), int64(t.From), int64(t.To), int64(t.Amount.Lo))
-		return err
+		if stateOf(err) == stateNoFunds {
+			return []int32{1}, nil
+		}
+		return nil, err
 	}
 	ids, from, to, amounts := make([]pgtype.UUID, len(ts)), make([]int64, len(ts)), make([]int64, len(ts)), make([]int64, len(ts))
 	for i := range ts {
 		ids[i], from[i], to[i], amounts[i] = uuidOf(ts[i].ID), int64(ts[i].From), int64(ts[i].To), int64(ts[i].Amount.Lo)
 	}
-	_, err := s.conn.Exec(ctx, "SELECT transfer(i, f, t, a) FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[]) AS x(i, f, t, a)",
-		ids, from, to, amounts)
-	return err
+	err = s.conn.QueryRow(ctx, "SELECT transfer_batch($1, $2, $3, $4)", ids, from, to, amounts).Scan(&refused)
+	return refused, err
 }
 
 func uuidOf(id client.ID) pgtype.UUID { return pgtype.UUID{Bytes: id, Valid: true} }

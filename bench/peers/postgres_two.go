@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"raftbank/client"
 	"raftbank/internal/bench"
@@ -17,6 +18,13 @@ import (
 
 // lockTimeout ends a wait that may be half of a deadlock between the two servers, which neither sees.
 const lockTimeout = "SET lock_timeout = '100ms'"
+
+// prepared are the statements that a session prepares once. PREPARE TRANSACTION and COMMIT PREPARED take no parameter,
+// and name another transaction every time.
+var prepared = map[string]string{
+	"begin": "BEGIN", "withdraw": "SELECT withdraw($1::uuid, $2::bigint, $3::bigint, $4::bigint)",
+	"deposit": "SELECT deposit($1::uuid, $2::bigint, $3::bigint, $4::bigint)",
+}
 
 // postgresTwo is two primaries and a client that drives two-phase commit between them. Neither is
 // replicated, and a client that dies between the phases leaves locks behind until a person looks.
@@ -31,8 +39,8 @@ func startPostgresTwo(ctx context.Context, o *options, dir string, t *shard.Topo
 	if err != nil {
 		return nil, err
 	}
-	p.text = "two servers, not replicated; BEGIN, function call and PREPARE TRANSACTION in one message to both at once, then COMMIT PREPARED to both " +
-		"at once, over Unix sockets; " + lockTimeout + ", then again; " + settingsText("wal_level=minimal")
+	p.text = "two servers, not replicated; BEGIN and one function call, both prepared, and PREPARE TRANSACTION in one message to both at once, " +
+		"then COMMIT PREPARED to both at once, over Unix sockets; " + lockTimeout + ", then again; " + settingsText("wal_level=minimal")
 	for i := range t.Clusters {
 		if err := p.primary(ctx, t.Clusters[i].Range, "wal_level=minimal", "max_wal_senders=0"); err != nil {
 			p.stop()
@@ -60,6 +68,11 @@ func (p *postgresTwo) Connect(ctx context.Context, _ int) (bench.Session, error)
 		if err == nil {
 			s.conns = append(s.conns, c)
 			_, err = c.Exec(ctx, lockTimeout)
+		}
+		for name, statement := range prepared {
+			if err == nil {
+				_, err = c.PgConn().Prepare(ctx, name, statement, nil)
+			}
 		}
 		if err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -105,30 +118,35 @@ func (s *twoSession) one(ctx context.Context, t *client.Transfer) (client.Outcom
 	if !okFrom || !okTo || from == to {
 		return 0, 0, fmt.Errorf("accounts %s and %s are not on two servers", t.From, t.To)
 	}
+	id := client.NewID()
+	params := [][]byte{[]byte(uuidText(id)), fmt.Append(nil, uint64(t.From)), fmt.Append(nil, uint64(t.To)), fmt.Append(nil, t.Amount.Lo)}
 	for {
-		id := client.NewID().String()
-		record := fmt.Sprintf("BEGIN; INSERT INTO transfers VALUES (gen_random_uuid(), %d, %d, %d)", t.From, t.To, t.Amount.Lo)
-		prepared := s.both(func(i shard.ID) error {
-			call := fmt.Sprintf("SELECT withdraw(%d, %d)", t.From, t.Amount.Lo)
+		ready := s.both(func(i shard.ID) error {
+			call := "withdraw"
 			if i == to {
-				call = fmt.Sprintf("SELECT deposit(%d, %d)", t.To, t.Amount.Lo)
+				call = "deposit"
 			}
-			return s.batch(ctx, i, record+"; "+call+"; PREPARE TRANSACTION '"+id+"'")
+			var b pgconn.Batch
+			b.ExecPrepared("begin", nil, nil, nil)
+			b.ExecPrepared(call, params, nil, nil)
+			b.ExecParams("PREPARE TRANSACTION '"+id.String()+"'", nil, nil, nil, nil)
+			_, err := s.conns[i-1].PgConn().ExecBatch(ctx, &b).ReadAll()
+			return err
 		})
-		if prepared[0] == nil && prepared[1] == nil {
-			committed := s.both(func(i shard.ID) error { return s.batch(ctx, i, "COMMIT PREPARED '"+id+"'") })
+		if ready[0] == nil && ready[1] == nil {
+			committed := s.both(func(i shard.ID) error { return s.batch(ctx, i, "COMMIT PREPARED '"+id.String()+"'") })
 			return client.Committed, 0, errors.Join(committed[:]...)
 		}
 		undone := s.both(func(i shard.ID) error {
-			if prepared[i-1] == nil {
-				return s.batch(ctx, i, "ROLLBACK PREPARED '"+id+"'")
+			if ready[i-1] == nil {
+				return s.batch(ctx, i, "ROLLBACK PREPARED '"+id.String()+"'")
 			}
 			return s.batch(ctx, i, "ROLLBACK")
 		})
 		if err := errors.Join(undone[:]...); err != nil {
 			return 0, 0, err
 		}
-		for _, err := range prepared {
+		for _, err := range ready {
 			switch state := stateOf(err); {
 			case err == nil || again(state):
 			case state == stateNoFunds:
@@ -139,6 +157,9 @@ func (s *twoSession) one(ctx context.Context, t *client.Transfer) (client.Outcom
 		}
 	}
 }
+
+// uuidText is an id as PostgreSQL reads one.
+func uuidText(id client.ID) string { return fmt.Sprintf("%x", id[:]) }
 
 // both does something at both servers at once.
 func (s *twoSession) both(do func(i shard.ID) error) (errs [2]error) {

@@ -169,11 +169,18 @@ type BenchPeerLoad struct {
 	Systems []BenchPeerResult `json:"systems"` // raftbank first
 }
 
-// BenchPeerResult is one system under one load. Ratios are raftbank over this system.
+// BenchPeerResult is one system under one load. Figures are medians of the runs; ratios are raftbank over this system.
 type BenchPeerResult struct {
 	System   string   `json:"system"`
-	Settings string   `json:"settings"`
-	Result   Bench    `json:"result"`
+	Version  string   `json:"version"`  // of the system, in words
+	Shape    string   `json:"shape"`    // connections x transfers per request x requests in flight on each
+	Settings string   `json:"settings"` // how it ran
+	Result   Bench    `json:"result"`   // the run whose throughput is the median, or the one that failed
+	Runs     []Bench  `json:"runs"`
+	TPS      float64  `json:"tps"`
+	P50Us    float64  `json:"p50_us"`
+	P99Us    float64  `json:"p99_us"`
+	CPUUs    *float64 `json:"cpu_us"` // of the servers, per transfer
 	TPSRatio *float64 `json:"tps_ratio"`
 	P50Ratio *float64 `json:"p50_ratio"`
 	P99Ratio *float64 `json:"p99_ratio"`

@@ -209,6 +209,15 @@ func (l *lastLine) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// notCommitted counts the transfers of some runs that did not commit.
+func notCommitted(runs []api.Bench) int {
+	n := 0
+	for i := range runs {
+		n += sum(runs[i].Aborted) + runs[i].Unavailable + runs[i].Unknown
+	}
+	return n
+}
+
 // peersTable prints one row per load and system.
 func (a *App) peersTable(w io.Writer, v *api.BenchPeers) {
 	ratio := func(r *float64) string {
@@ -222,21 +231,25 @@ func (a *App) peersTable(w io.Writer, v *api.BenchPeers) {
 		l := &v.Loads[i]
 		for j := range l.Systems {
 			s := &l.Systems[j]
-			r := &s.Result
 			cpu := ""
-			if c := r.CPUUsPerTransfer.Servers; c != nil {
-				cpu = fmt.Sprintf("%.1f", *c)
+			if s.CPUUs != nil {
+				cpu = fmt.Sprintf("%.1f", *s.CPUUs)
 			}
-			rows = append(rows, []string{l.Name, s.System, fmt.Sprintf("%.0f", r.TPS), a.latencyText(float64(r.LatencyUs.P50)),
-				a.latencyText(float64(r.LatencyUs.P99)), cpu, ratio(s.TPSRatio), ratio(s.P50Ratio), ratio(s.P99Ratio), ratio(s.CPURatio)})
+			rows = append(rows, []string{l.Name, s.System, s.Version, s.Shape, fmt.Sprint(len(s.Runs)), fmt.Sprintf("%.0f", s.TPS), a.latencyText(s.P50Us),
+				a.latencyText(s.P99Us), cpu, fmt.Sprint(notCommitted(s.Runs)), ratio(s.TPSRatio), ratio(s.P50Ratio), ratio(s.P99Ratio), ratio(s.CPURatio)})
 		}
 	}
-	cols := columns("load", "system", "#tps", ">p50", ">p99", ">servers' CPU us", ">tps ratio", ">p50 ratio", ">p99 ratio", ">CPU ratio")
+	cols := columns("load", "system", "version", "shape", "#runs", "#tps", ">p50", ">p99", ">servers' CPU us", "#refused", ">tps ratio", ">p50 ratio",
+		">p99 ratio", ">CPU ratio")
+	if a.Format != FormatTable {
+		cols[6].name, cols[7].name = "p50_us", "p99_us"
+	}
 	a.grid(w, cols, rows)
 	if a.Format != FormatTable {
 		return
 	}
-	_, _ = fmt.Fprintln(w, "ratios: raftbank over the system. How each system ran stands in the JSON (settings)")
+	_, _ = fmt.Fprintln(w, "shape: connections x transfers per request x requests in flight on each; refused: refused or without an answer, in all runs;\n"+
+		"figures are medians of the runs; ratios: raftbank over the system. How each system ran stands in the JSON (settings)")
 	for _, name := range slices.Sorted(maps.Keys(v.Skipped)) {
 		_, _ = fmt.Fprintf(w, "left out: %s: %s\n", name, v.Skipped[name])
 	}

@@ -339,6 +339,26 @@ func TestPeersKeepWhatWasMeasured(t *testing.T) {
 	}
 }
 
+func TestPeersTable(t *testing.T) {
+	cpu, ratio := 12.34, 2.5
+	refused := *benchSample()
+	refused.Unavailable = 3
+	v := &api.BenchPeers{Loads: []api.BenchPeerLoad{{Name: "batches", Systems: []api.BenchPeerResult{
+		{System: "raftbank", Version: "raftbank 0.1.0", Shape: "2 x 4096 x 4", TPS: 1000, P50Us: 1500, P99Us: 2500, Runs: make([]api.Bench, 2)},
+		{System: "postgres", Version: "PostgreSQL 15.1", Shape: "8 x 4096 x 1", TPS: 400, P50Us: 3000, P99Us: 9000, CPUUs: &cpu, TPSRatio: &ratio,
+			Runs: []api.Bench{refused, *benchSample()}},
+	}}}, Skipped: map[string]string{"etcd": "is not here"}, Versions: map[string]string{"postgres": "15.1 (Debian), as it stands in /x"}}
+	var out strings.Builder
+	a := NewApp(nil, &out, &out)
+	a.Format, a.NoColor = FormatTable, true
+	a.peersTable(&out, v)
+	for _, want := range []string{"PostgreSQL 15.1  8 x 4096 x 1     2    400  3.00 ms  9.00 ms", "12.3        7", "2.5", "left out: etcd", "postgres 15.1 (Debian), as it stands in /x", "shape: connections"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, out.String())
+		}
+	}
+}
+
 func TestSuiteKeepsItsRuns(t *testing.T) {
 	var row api.BenchRow
 	if err := keepRun(&row, benchSample()); err != nil {
