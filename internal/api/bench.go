@@ -104,6 +104,7 @@ type BenchQuantile struct {
 // BenchSuite is the standard table.
 type BenchSuite struct {
 	Quick    bool              `json:"quick"`
+	Growth   bool              `json:"growth,omitempty"` // the table of how cost grows instead
 	Versions map[string]string `json:"versions"`
 	Machine  BenchMachine      `json:"machine"`
 	Rows     []BenchRow        `json:"rows"`
@@ -113,8 +114,9 @@ type BenchSuite struct {
 // BenchRow is one load of the standard table.
 type BenchRow struct {
 	Name    string    `json:"name"`
-	Load    string    `json:"load"`   // in words
-	Figure  string    `json:"figure"` // which figure counts here
+	Group   string    `json:"group,omitempty"` // of the growth table; its first row is the base of the others
+	Load    string    `json:"load"`            // in words
+	Figure  string    `json:"figure"`          // which figure counts here
 	Unit    string    `json:"unit"`
 	Values  []float64 `json:"values"` // one per run
 	Median  float64   `json:"median"`

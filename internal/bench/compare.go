@@ -73,6 +73,9 @@ func Compare(a, b Results) (api.BenchCompare, error) {
 		if a.Suite.Quick != b.Suite.Quick {
 			out.Notes = append(out.Notes, "only one of the two is a quick run")
 		}
+		if a.Suite.Growth != b.Suite.Growth {
+			out.Notes = append(out.Notes, "only one of the two is the table of growth")
+		}
 		out.Notes = append(out.Notes, versionNotes(a.Suite.Versions, b.Suite.Versions)...)
 		out.Notes = append(out.Notes, machineNotes(&a.Suite.Machine, &b.Suite.Machine)...)
 		var notes rowNotes

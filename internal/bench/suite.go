@@ -17,6 +17,14 @@ type Row struct {
 	Restart int
 	// Spread marks the row with one hot account: it is divided by the same load without it.
 	Spread bool
+
+	// Of the growth table: the rows that are held against the first of them; the bank's size, if it varies; the share of
+	// the first row's throughput that is due; which of the Windows of the first row's run this row is, from 1.
+	Group    string
+	Accounts uint64 // 0: the suite's
+	Replicas int    // 0: the suite's
+	Share    float64
+	Window   int
 }
 
 // Units of the suite's figures.

@@ -17,11 +17,13 @@ import (
 // benchSuiteArgs are the flags of bench suite.
 type benchSuiteArgs struct {
 	Quick bool
-	Runs  int
-	Rows  []string // names; none: all
-	Seed  uint64
-	JSON  string
-	Bank  benchBankArgs
+	// Growth makes the table of how cost grows, of which Rows name groups.
+	Growth bool
+	Runs   int
+	Rows   []string // names; none: all
+	Seed   uint64
+	JSON   string
+	Bank   benchBankArgs
 }
 
 func newBenchSuiteCmd(a *App) *cobra.Command {
@@ -31,7 +33,7 @@ func newBenchSuiteCmd(a *App) *cobra.Command {
 		Short: "Measure the standard table of loads, each several times, and take medians",
 		Long: "Measure the standard table of loads on banks of its own, each several times, and take medians. The runs\n" +
 			"of a row are spread over the whole time, so that a disturbance does not hit one row alone.",
-		Example:     "  raftbank bench suite --json after.json\n  raftbank bench suite --quick --rows one,cross-one",
+		Example:     "  raftbank bench suite --json after.json\n  raftbank bench suite --quick --rows one,cross-one\n  raftbank bench suite --growth --json growth.json",
 		Args:        arguments(0, 0),
 		Annotations: map[string]string{needsNoConfig: ""},
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -43,8 +45,9 @@ func newBenchSuiteCmd(a *App) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVar(&p.Quick, "quick", false, "short windows, one run each: a look, not a measurement")
+	f.BoolVar(&p.Growth, "growth", false, "instead the table of how cost grows: with accounts, shards, cross-shard share, skew, hot accounts, replicas, reads, load, history")
 	f.IntVar(&p.Runs, "runs", p.Runs, "runs of every row")
-	f.StringSliceVar(&p.Rows, "rows", nil, "only these rows, by name (default: all)")
+	f.StringSliceVar(&p.Rows, "rows", nil, "only these rows, by name; with --growth these groups (default: all)")
 	f.Uint64Var(&p.Seed, "seed", 0, "seed of accounts and amounts (default: one is drawn)")
 	f.StringVar(&p.JSON, "json", "", "write the table with all its runs to this file as JSON")
 	f.IntVar(&p.Bank.Replicas, "replicas", 3, "replicas per shard")
@@ -66,7 +69,7 @@ func (a *App) runBenchSuite(ctx context.Context, p benchSuiteArgs) error {
 	if err := writable(p.JSON); err != nil {
 		return err
 	}
-	out := api.BenchSuite{Quick: p.Quick, Versions: bench.Versions(a.Version), Machine: bench.Machine(), Rows: make([]api.BenchRow, len(rows))}
+	out := api.BenchSuite{Quick: p.Quick, Growth: p.Growth, Versions: bench.Versions(a.Version), Machine: bench.Machine(), Rows: make([]api.BenchRow, len(rows))}
 	failed := a.suiteRuns(ctx, p, rows, &out)
 	if out = measuredRows(out); len(out.Rows) == 0 && failed != nil {
 		return failed
@@ -74,7 +77,11 @@ func (a *App) runBenchSuite(ctx context.Context, p benchSuiteArgs) error {
 	if failed != nil {
 		out.Error = failed.err
 	}
-	printed := a.print(&out, func(w io.Writer) { a.suiteTable(w, &out) })
+	table := a.suiteTable
+	if p.Growth {
+		table = a.growthTable
+	}
+	printed := a.print(&out, func(w io.Writer) { table(w, &out) })
 	return a.benchEnd(out.Error, printed, writeJSON(p.JSON, &out))
 }
 
@@ -82,8 +89,10 @@ func (a *App) runBenchSuite(ctx context.Context, p benchSuiteArgs) error {
 func (a *App) suiteRuns(ctx context.Context, p benchSuiteArgs, rows []bench.Row, out *api.BenchSuite) *exitError {
 	for run := range p.Runs {
 		for i := range rows {
-			a.notef("run %d of %d: %s", run+1, p.Runs, rows[i].Load)
-			if err := a.suiteRun(ctx, p, &rows[i], &out.Rows[i]); err != nil {
+			if rows[i].Window <= 1 {
+				a.notef("run %d of %d: %s", run+1, p.Runs, rows[i].Load)
+			}
+			if err := a.suiteRun(ctx, p, rows, i, out); err != nil {
 				e := *asExit(err).err // the run keeps its own words
 				e.Message = fmt.Sprintf("row %s: %s", rows[i].Name, e.Message)
 				return withError(&e)
@@ -98,7 +107,7 @@ func (a *App) suiteRuns(ctx context.Context, p benchSuiteArgs, rows []bench.Row,
 
 // measuredRows is a table without the rows of which there is no run.
 func measuredRows(s api.BenchSuite) api.BenchSuite {
-	s.Rows = slices.DeleteFunc(slices.Clone(s.Rows), func(r api.BenchRow) bool { return len(r.Runs) == 0 })
+	s.Rows = slices.DeleteFunc(slices.Clone(s.Rows), func(r api.BenchRow) bool { return len(r.Runs) == 0 && len(r.Values) == 0 })
 	return s
 }
 
@@ -107,11 +116,15 @@ func chosenRows(p benchSuiteArgs) ([]bench.Row, error) {
 	if p.Runs < 1 {
 		return nil, usageError("--runs %d: want at least 1", p.Runs)
 	}
-	rows := bench.Standard(p.Quick, p.Seed)
+	rows, nameOf := bench.Standard(p.Quick, p.Seed), func(r *bench.Row) string { return r.Name }
+	if p.Growth {
+		rows, nameOf = bench.Growth(p.Quick, p.Seed), func(r *bench.Row) string { return r.Group }
+	}
 	var names []string
 	for i := range rows {
-		names = append(names, rows[i].Name)
+		names = append(names, nameOf(&rows[i]))
 	}
+	names = slices.Compact(names)
 	for _, name := range p.Rows {
 		if !slices.Contains(names, name) {
 			return nil, usageError("--rows: no row %q: the table has %s", name, strings.Join(names, ", "))
@@ -120,20 +133,26 @@ func chosenRows(p benchSuiteArgs) ([]bench.Row, error) {
 	if len(p.Rows) == 0 {
 		return rows, nil
 	}
-	return slices.DeleteFunc(rows, func(r bench.Row) bool { return !slices.Contains(p.Rows, r.Name) }), nil
+	return slices.DeleteFunc(rows, func(r bench.Row) bool { return !slices.Contains(p.Rows, nameOf(&r)) }), nil
 }
 
 // suiteRun makes one run of a row and adds it to the table.
-func (a *App) suiteRun(ctx context.Context, p benchSuiteArgs, row *bench.Row, out *api.BenchRow) error {
+func (a *App) suiteRun(ctx context.Context, p benchSuiteArgs, rows []bench.Row, i int, suite *api.BenchSuite) error {
+	row, out := &rows[i], &suite.Rows[i]
 	args := benchArgs{Load: row.Options, Deadline: benchDeadline, Spawn: true, Bank: p.Bank}
 	args.Bank.Shards = row.Shards
-	out.Name, out.Load, out.Figure, out.Unit = row.Name, row.Load, row.Figure, row.Unit
+	growthArgs(&args, rows, i, suite)
+	out.Name, out.Group, out.Load, out.Figure, out.Unit = row.Name, row.Group, row.Load, row.Figure, row.Unit
 	out.Command = benchCommand(&args)
 	var value float64
 	if row.Restart > 0 || row.Spread {
 		out.Command = suiteCommand(p, row.Name)
 	}
 	switch {
+	case row.Window > 1: // of the run of the group's first row, in which it is kept
+		out.Runs = []api.Bench{}
+		base, run := baseRun(rows, i, suite)
+		out.Command, value = base.Command, bench.WindowTPS(run, row.Window)
 	case row.Restart > 0:
 		seconds, result, err := a.restartRun(ctx, args, row.Restart)
 		if err != nil {
@@ -168,7 +187,9 @@ func (a *App) suiteRun(ctx context.Context, p benchSuiteArgs, row *bench.Row, ou
 		if err != nil {
 			return err
 		}
-		value = row.Value(result)
+		if value = row.Value(result); row.Window == 1 {
+			value = bench.WindowTPS(result, 1)
+		}
 	}
 	out.Values = append(out.Values, value)
 	out.Median = bench.Median(out.Values)
