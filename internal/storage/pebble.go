@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -33,23 +32,16 @@ type PebbleOptions struct {
 }
 
 // pebbleTable is a Table in a pebble database without its write-ahead log: the raft log is ours already.
+//
+// What pebble's own goroutines cannot read or write is noted in failures; nothing panics there. Every call that may
+// wait for one of them goes through call, which gives up once one has ended for good.
 type pebbleTable struct {
-	db      *pebble.DB
-	cache   *pebble.Cache
-	options *pebble.Options
-	run     string // the file of a run in the making
-	// failed is the first error of pebble's own goroutines: what they cannot write will never be durable, and
-	// they would try again for ever.
-	failed atomic.Pointer[error]
-}
-
-// quietPebble drops pebble's log. What ends the process must not be lost: it comes as a panic.
-type quietPebble struct{}
-
-func (quietPebble) Infof(string, ...any)  {}
-func (quietPebble) Errorf(string, ...any) {}
-func (quietPebble) Fatalf(f string, v ...any) {
-	panic(&ReadError{fmt.Errorf("id index: "+f, v...)})
+	db       *pebble.DB
+	cache    *pebble.Cache
+	options  *pebble.Options
+	path     string
+	run      string // the file of a run in the making
+	failures *pebbleFailures
 }
 
 // OpenPebble opens or makes a table in a directory of its own. Errors: those of the disk, and ErrDamaged.
@@ -63,19 +55,40 @@ func OpenPebble(fsys vfs.FS, path string, o PebbleOptions) (Table, error) {
 	if err := makeDir(fsys, path); err != nil {
 		return nil, err
 	}
-	t := &pebbleTable{cache: pebble.NewCache(o.CacheBytes), run: fsys.PathJoin(path, runName)}
+	if err := checkPebbleNames(fsys, path); err != nil {
+		return nil, err
+	}
+	t := &pebbleTable{
+		cache: pebble.NewCache(o.CacheBytes), path: path, run: fsys.PathJoin(path, runName), failures: newPebbleFailures(path),
+	}
 	if err := fsys.Remove(t.run); err != nil && !isNotExist(err) {
 		return nil, fmt.Errorf("remove %s: %w", t.run, err)
 	}
+	t.options = pebbleOptions(fsys, o, t)
+	if err := t.call("open id index", func() (err error) {
+		t.db, err = pebble.Open(path, t.options)
+		return err
+	}); err != nil {
+		t.failures.close()
+		t.cache.Unref()
+		return nil, err
+	}
+	return t, nil
+}
+
+func pebbleOptions(fsys vfs.FS, o PebbleOptions, t *pebbleTable) *pebble.Options {
 	options := &pebble.Options{
-		FS: fsys, Cache: t.cache, DisableWAL: true, Logger: quietPebble{},
+		FS: fsys, Cache: t.cache, DisableWAL: true, Logger: t.failures,
 		MemTableSize: uint64(o.MemTableBytes), MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold: 8, L0StopWritesThreshold: 40,
 		MaxOpenFiles:       200,
 		FormatMajorVersion: pebble.FormatNewest,
-		EventListener: &pebble.EventListener{BackgroundError: func(err error) {
-			t.failed.CompareAndSwap(nil, &err)
-		}},
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { t.failures.note(pebbleError(t.path, "background work of the id index", err)) },
+			DataCorruption: func(info pebble.DataCorruptionInfo) {
+				t.failures.note(damagedTable(info.Path, info.Details))
+			},
+		},
 	}
 	for i := range options.Levels {
 		// A new id that lies among old ones is a miss: the filter spares reading a block for it.
@@ -83,47 +96,61 @@ func OpenPebble(fsys vfs.FS, path string, o PebbleOptions) (Table, error) {
 	}
 	// Ids do not compress.
 	options.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionNone })
-	db, err := pebble.Open(path, options)
-	if err != nil {
-		t.cache.Unref()
-		if pebble.IsCorruptionError(err) {
-			return nil, damagedFile(path, fmt.Sprintf("cannot be opened as id index (%v)", err))
-		}
-		return nil, fmt.Errorf("open id index %s: %w", path, err)
+	return options
+}
+
+// call runs what may wait for pebble's own goroutines, or end in Fatalf. It returns once that has ended, or cannot end any
+// more.
+func (t *pebbleTable) call(doing string, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return pebbleError(t.path, doing, err)
+	case <-t.failures.fatal:
+		return t.Health()
 	}
-	t.db, t.options = db, options
-	return t, nil
 }
 
 // Health implements Table.
-func (t *pebbleTable) Health() error {
-	if err := t.failed.Load(); err != nil {
-		return fmt.Errorf("id index: background work failed: %w (this server must stop)", *err)
-	}
-	return nil
-}
+func (t *pebbleTable) Health() error { return t.failures.first() }
 
-// Get implements Table.
-func (t *pebbleTable) Get(key, into []byte) ([]byte, bool, error) { return pebbleGet(t.db, key, into) }
+// Get implements Table. Nothing on its way calls Fatalf, so it is spared a goroutine: it is frequent.
+func (t *pebbleTable) Get(key, into []byte) ([]byte, bool, error) { return t.get(t.db, key, into) }
 
 // pebbleView is a pebble table as it was.
-type pebbleView struct{ *pebble.Snapshot }
+type pebbleView struct {
+	table    *pebbleTable
+	snapshot *pebble.Snapshot
+}
 
 // View implements Table.
-func (t *pebbleTable) View() (View, error) { return pebbleView{t.db.NewSnapshot()}, nil }
+func (t *pebbleTable) View() (View, error) {
+	v := pebbleView{table: t}
+	err := t.call("look at the id index", func() error {
+		v.snapshot = t.db.NewSnapshot()
+		return nil
+	})
+	return v, err
+}
 
 // Get implements View.
 func (v pebbleView) Get(key, into []byte) ([]byte, bool, error) {
-	return pebbleGet(v.Snapshot, key, into)
+	return v.table.get(v.snapshot, key, into)
 }
 
-func pebbleGet(r pebble.Reader, key, into []byte) ([]byte, bool, error) {
+// Close implements View.
+func (v pebbleView) Close() error {
+	return v.table.call("close a view of the id index", v.snapshot.Close)
+}
+
+func (t *pebbleTable) get(r pebble.Reader, key, into []byte) ([]byte, bool, error) {
 	v, closer, err := r.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return into, false, nil
 	}
 	if err != nil {
-		return into, false, fmt.Errorf("read id index: %w (this server must stop)", err)
+		return into, false, pebbleError(t.path, "read id index", err)
 	}
 	into = append(into, v...)
 	return into, true, closer.Close()
@@ -136,13 +163,10 @@ func (t *pebbleTable) Apply(b *Batch) error {
 	}
 	batch := t.db.NewBatchWithSize(len(b.data) + 16*b.count)
 	err := b.each(func(key, value []byte) error { return batch.Set(key, value, nil) })
-	if err == nil {
-		err = batch.Commit(pebble.NoSync)
+	if err != nil {
+		return errors.Join(err, batch.Close())
 	}
-	if err = errors.Join(err, batch.Close()); err != nil {
-		return fmt.Errorf("write id index: %w (this server must stop)", err)
-	}
-	return nil
+	return t.call("write id index", func() error { return errors.Join(batch.Commit(pebble.NoSync), batch.Close()) })
 }
 
 // Ingest implements Table. One run is written at a time.
@@ -151,13 +175,10 @@ func (t *pebbleTable) Ingest(r Run) error {
 		return err
 	}
 	if err := t.writeRun(r); err != nil {
-		return fmt.Errorf("write a run of the id index: %w (this server must stop)", err)
+		return pebbleError(t.path, "write a run of the id index", err)
 	}
 	// Ingest removes the file's first name.
-	if err := t.db.Ingest(context.Background(), []string{t.run}); err != nil {
-		return fmt.Errorf("take a run into the id index: %w (this server must stop)", err)
-	}
-	return nil
+	return t.call("take a run into the id index", func() error { return t.db.Ingest(context.Background(), []string{t.run}) })
 }
 
 // writeRun makes a sorted table of a run, and syncs it.
@@ -186,15 +207,29 @@ func (t *pebbleTable) Flush() error {
 	if err := t.Health(); err != nil {
 		return err
 	}
-	if err := t.db.Flush(); err != nil {
-		return fmt.Errorf("flush id index: %w (this server must stop)", err)
+	var flushed <-chan struct{}
+	if err := t.call("flush id index", func() (err error) {
+		flushed, err = t.db.AsyncFlush()
+		return err
+	}); err != nil {
+		return err
+	}
+	select {
+	case <-flushed:
+	case <-t.failures.any: // pebble tries again for ever
 	}
 	return t.Health()
 }
 
-// Close implements Table.
+// Close implements Table. What waits for a goroutine that has ended for good is left to the end of the process.
 func (t *pebbleTable) Close() error {
-	err := t.db.Close()
-	t.cache.Unref()
+	t.failures.close()
+	if t.failures.isFatal() {
+		return nil
+	}
+	err := t.call("close id index", t.db.Close)
+	if !t.failures.isFatal() {
+		t.cache.Unref()
+	}
 	return err
 }
