@@ -2,8 +2,8 @@
 // members of its group, the bank's key file, the raft log, and the applied state.
 //
 // Everything goes through pebble's vfs.FS, so that the simulator can put a faulty disk below it.
-// The package owns no goroutine (pebble has its own) and no lock: a Dir, its Log and its Store belong to the one goroutine
-// that owns the replica, but for Job.Run.
+// A Dir, its Log and its Store belong to the one goroutine that owns the replica, but for Job.Run. Pebble has goroutines
+// of its own: what they fail at shows in Store.Health, and pebblefailure.go has the only lock.
 //
 // # Invariants
 //
@@ -13,6 +13,8 @@
 //   - A file that appears under its final name is complete: it was written under a temporary
 //     name, synced and renamed, and the directory was synced. So a file of the wrong size, or
 //     a missing one, is damage and not a crash.
+//   - A start serves what was acknowledged, or fails with ErrDamaged: also if files of pebble are damaged or missing, or
+//     it comes back with less than was once durable.
 //   - A log segment is zero-filled before its first block, so that appending is one write and one
 //     fdatasync of existing disk blocks. Blocks start at multiples of 512 bytes: a torn sector
 //     never holds a byte of an earlier block.

@@ -31,6 +31,7 @@ const (
 	historyMagic  fileMagic = "RBANKHIS"
 	currentMagic  fileMagic = "RBANKCUR"
 	progressMagic fileMagic = "RBANKPRG"
+	durableMagic  fileMagic = "RBANKCKP"
 )
 
 const (

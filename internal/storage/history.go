@@ -74,6 +74,19 @@ func (e *ReadError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *ReadError) Unwrap() error { return e.Err }
 
+// catchReadError is deferred: it turns the panic of a failed read into an error.
+func catchReadError(err *error) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	failure, ok := v.(*ReadError)
+	if !ok {
+		panic(v)
+	}
+	*err = failure.Err
+}
+
 // historyOptions say how to open a history.
 type historyOptions struct {
 	FileBytes  int64 // size of a file; 0: defaultHistoryBytes
@@ -121,6 +134,9 @@ func historyName(n uint64) string { return fmt.Sprintf("%s%010d%s", historyPrefi
 // open opens a file that must hold that many blocks, or be full.
 func (h *History) open(n, blocks uint64) error {
 	name := h.fs.PathJoin(h.path, historyName(n))
+	if _, err := h.fs.Stat(name); isNotExist(err) { // opening would make it
+		return damagedFile(name, "is missing, though the checkpoint counts on it")
+	}
 	f, err := h.fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", name, err)

@@ -83,11 +83,18 @@ func openIndex(table Table, h *History, stored idRanges, indexed uint64, o index
 	if n := len(stored.ranges); n > 0 {
 		x.top = groupEnd(stored.ranges[n-1].hi)
 	}
+	opened := false
+	defer func() {
+		if !opened { // a block of history is damaged: nobody else knows of the run on its way
+			_ = x.close()
+		}
+	}()
 	for position := indexed; position < h.Len(); position++ {
 		if id, ok := h.outcomeAt(position); ok {
 			x.Put(id, position)
 		}
 	}
+	opened = true
 	return x
 }
 

@@ -128,15 +128,7 @@ func (in *Intake) open() error {
 
 // openNext opens the parts of the next generation. A block of its history that cannot be verified is damage.
 func (in *Intake) openNext(end historyEnd, ids idsAtCheckpoint, o StoreOptions) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			failure, ok := v.(*ReadError)
-			if !ok {
-				panic(v)
-			}
-			err = failure.Err
-		}
-	}()
+	defer catchReadError(&err)
 	return in.next.openParts(end, ids, o)
 }
 

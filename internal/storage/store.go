@@ -59,8 +59,9 @@ type Checkpoint struct {
 //
 // A checkpoint at index i is made in this order, which crashes dictate: the history is synced as far as i;
 // one batch takes the accounts that changed, what is in P, the hashes, from which row on ids may be missing in the
-// table, and i itself; the table is flushed; only then may the log be cut. No other batch holds an applied index. So
-// whatever a crash leaves, the table's newest checkpoint has its history, and with it its ids.
+// table, and i itself; the table is flushed; CHECKPOINT is written; only then may the log be cut. No other batch holds an applied index. So
+// whatever a crash leaves, the table's newest checkpoint has its history, and with it its ids; and a table that comes
+// back with less than CHECKPOINT says is damaged.
 type Store struct {
 	dir        *Dir
 	options    StoreOptions
@@ -119,7 +120,9 @@ func (d *Dir) openTables(generation uint64, o StoreOptions) (*Store, error) {
 	return s, err
 }
 
-func (s *Store) open(o StoreOptions) error {
+// open reads the checkpoint and what stands in the window. A block of history that cannot be verified is damage.
+func (s *Store) open(o StoreOptions) (err error) {
+	defer catchReadError(&err)
 	value, ok, err := s.table.Get(checkpointKey, nil)
 	if err != nil {
 		return err
@@ -131,6 +134,9 @@ func (s *Store) open(o StoreOptions) error {
 		}
 	}
 	s.last, s.head = v.at, v.head
+	if err := s.checkDurable(); err != nil {
+		return err
+	}
 	return s.openParts(v.end, v.ids, o)
 }
 
@@ -286,7 +292,7 @@ func (s *Store) Step(n int) *Job {
 	f := s.frozen
 	s.frozen = nil
 	c := Checkpoint{Index: f.Index, Term: f.Term, Rows: f.Rows, Generation: s.gen}
-	s.job = &Job{table: s.table, fs: s.dir.fs, path: s.path, to: c}
+	s.job = &Job{table: s.table, fs: s.dir.fs, path: s.path, id: s.dir.id, to: c}
 	s.job.files, s.job.names = s.history.takeUnsynced()
 	for _, p := range f.Pages() {
 		s.job.batch.Set(pageKey(nil, p.Number), p.Data)
@@ -333,6 +339,7 @@ type Job struct {
 	table Table
 	fs    vfs.FS
 	path  string
+	id    Identity
 	files []vfs.File
 	names bool
 	batch Batch
@@ -352,7 +359,10 @@ func (j *Job) Run() error {
 	if err := j.table.Apply(&j.batch); err != nil || planted.On(planted.CheckpointUnflushed) {
 		return err
 	}
-	return j.table.Flush()
+	if err := j.table.Flush(); err != nil {
+		return err
+	}
+	return j.setDurable()
 }
 
 func (j *Job) syncFiles() error {
