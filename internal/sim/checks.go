@@ -72,7 +72,7 @@ func Checks() []CheckInfo {
 		{CheckLog, 17, "committed entries never change"},
 		{CheckModel, 0, "the ledger answers and posts as a naive model of the transition table does"},
 		{CheckCertificates, 0, "a server states only facts that are committed and applied"},
-		{CheckRecovery, 0, "a restarted server's log holds all that it had synced"},
+		{CheckRecovery, 0, "a restarted server's log holds all that it had synced, damaged or not, and none starts on damage that every start reads"},
 		{CheckIdentity, 0, "a server takes no part with an emptied disk, or if a peer has said that it acknowledged more than its disk holds"},
 		{CheckFrames, 0, "a damaged frame is never read, a sound one always"},
 		{CheckStop, 0, "a server stops by itself only for a fault of its disk"},

@@ -63,9 +63,10 @@ type synced struct {
 	term, vote uint64
 	terms      []uint64 // of the entries, from index 1
 	checkpoint uint64   // index of the last durable checkpoint
+	// generation is that of the segment which the newest checkpoint names, durable or not: a start reads from there on, or earlier.
+	generation uint64
 	// installing is the index, and its term, of a checkpoint of another replica that is being put on disk, or was; 0: none.
 	installing, installingTerm uint64
-	// open: entries above terms may or may not be there, because a write that replaced them did not end.
 }
 
 // writing notes that a write has begun: entries that it replaces may be gone from now on.
@@ -105,7 +106,7 @@ func (y *synced) installed(kept uint64) {
 // recovered compares a log that was just opened with what its disk had confirmed.
 func (k *checker) recovered(s *server, hs *raftpb.HardState) {
 	if s.suspect != "" {
-		return
+		return // an older log, or none
 	}
 	k.looked(CheckRecovery)
 	y := &s.synced
@@ -130,6 +131,13 @@ func (k *checker) recovered(s *server, hs *raftpb.HardState) {
 				s.name(), got, i+1, err, len(y.terms), want)
 			return
 		}
+	}
+}
+
+// refused: a server does not start on damage that it has read. This holds however many disks of its shard are damaged.
+func (k *checker) refused(s *server, fatal *damage) {
+	if fatal != nil {
+		k.w.fail(CheckRecovery, "%s starts, though %s shows damage: %s", s.name(), fatal.name, fatal.fault)
 	}
 }
 

@@ -67,6 +67,7 @@ type disk struct {
 	// failReadAt and failWriteAt count down; the read or write at 0 fails. 0: never.
 	failReadAt, failWriteAt int
 	full, noFiles           bool
+	damages                 []*damage
 	// misread makes the next reading of a segment give a wrong sector; misled says that it did, in this process.
 	misread, misled bool
 }

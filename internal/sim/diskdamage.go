@@ -2,9 +2,12 @@ package sim
 
 import (
 	"bytes"
+	"encoding/binary"
+	"hash/crc32"
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"raftbank/internal/storage"
@@ -16,6 +19,7 @@ func (d *disk) wipe() {
 	d.names, d.platter, d.pending = map[string]*inode{}, map[string]*inode{}, nil
 	d.dirs = map[string]bool{"/": true}
 	d.tables = map[string]*storage.MemoryTable{}
+	d.damages = nil
 }
 
 // diskCopy is a copy of a data directory.
@@ -48,84 +52,245 @@ func (d *disk) restore(c diskCopy) {
 	}
 }
 
-// damageLog changes something in the first half of what a segment holds and before its last block, so that the
-// damage lies before the log's end. It reports whether there was anything to damage.
-func (d *disk) damageLog(f fault) bool {
-	for _, name := range slices.Sorted(maps.Keys(d.names)) {
-		if d.damageIn(name, d.names[name].data, f) {
+// damage is what a fault has done to a file.
+type damage struct {
+	fault         fault
+	name          string
+	node          *inode // nil: the file is gone
+	before, after []byte // its content
+	// fatal says that every start reads what is damaged, and that its checksum, or that it is missing, shows it: a server that
+	// starts on it must refuse.
+	fatal bool
+}
+
+// damaged returns damage that the disk still has, nil if none: a server may refuse it. What has been written again, or
+// given up, is no damage any more.
+func (d *disk) damaged() *damage {
+	for _, x := range d.damages {
+		if d.shows(x) {
+			return x
+		}
+	}
+	return nil
+}
+
+// fatal returns damage that every start must refuse, nil if none.
+func (d *disk) fatal() *damage {
+	for _, x := range d.damages {
+		if x.fatal && d.shows(x) {
+			return x
+		}
+	}
+	return nil
+}
+
+// shows says whether damage is there, or would be after a power failure.
+func (d *disk) shows(x *damage) bool {
+	n := d.names[x.name]
+	if x.node == nil {
+		// A start may make a new file and then find that it is empty.
+		return d.dirs[path.Dir(x.name)] && (n == nil || len(n.data) == 0)
+	}
+	if n != x.node && d.platter[x.name] != x.node {
+		return false
+	}
+	if len(x.node.data) == len(x.after) && len(x.after) < len(x.before) {
+		return true
+	}
+	for i, was := range x.before {
+		if bad := at(x.after, i); bad != was && x.node.mayBe(i, bad) {
 			return true
 		}
 	}
 	return false
 }
 
-// damageIn is damageLog for what one file holds, or gives to its reader.
-func (d *disk) damageIn(name string, data []byte, f fault) bool {
-	used := len(bytes.TrimRight(data, "\x00"))
-	if !strings.HasSuffix(name, ".seg") || used < 8*sectorBytes {
+// mayBe says whether a byte has a value, or would have it after a power failure.
+func (n *inode) mayBe(i int, value byte) bool {
+	sector, within := int64(i/sectorBytes), i%sectorBytes
+	old, written := n.old[sector]
+	lost, failed := n.lost[sector]
+	return at(n.data, i) == value || written && at(old, within) == value || failed && at(lost, within) == value
+}
+
+// at returns a byte, 0 behind the end.
+func at(b []byte, i int) byte {
+	if i < len(b) {
+		return b[i]
+	}
+	return 0
+}
+
+// damageLog changes something in a block of the log that a later one shows to have been synced. Segments from generation on are
+// read by every start; those before it only for peers that lag behind, and are damaged now and then. It reports whether there was
+// anything to damage.
+func (d *disk) damageLog(f fault, generation uint64) bool {
+	var read, others []string
+	for _, name := range slices.Sorted(maps.Keys(d.names)) {
+		switch g, ok := segmentOf(name); {
+		case !ok || len(provenBlocks(d.names[name].data, d.names[name])) == 0:
+		case g >= generation:
+			read = append(read, name)
+		default:
+			others = append(others, name)
+		}
+	}
+	from := read
+	if len(read) == 0 || len(others) > 0 && d.rng.chance(0.2) {
+		from = others
+	}
+	if len(from) == 0 {
 		return false
 	}
-	last := lastBlock(data[:used], d.names[name])
-	if last <= sectorBytes {
+	name := pick(d.rng, from)
+	n := d.names[name]
+	before := bytes.Clone(n.data)
+	fatal := d.damageIn(n.data, n, f)
+	g, _ := segmentOf(name)
+	d.damages = append(d.damages, &damage{f, name, n, before, bytes.Clone(n.data), fatal && g >= generation})
+	return true
+}
+
+// damageIn is damageLog for what one segment holds, or gives to its reader. It reports whether a block has changed, and not only
+// what fills up its last sector.
+func (d *disk) damageIn(data []byte, n *inode, f fault) bool {
+	blocks := provenBlocks(data, n)
+	if len(blocks) == 0 {
 		return false
 	}
-	at := sectorBytes + d.rng.IntN(min(used/2, last)-sectorBytes)
-	for data[at] == 0 && at < last-1 {
-		at++ // what fills up a sector bears no meaning
-	}
-	for data[at] == 0 {
-		at--
-	}
-	sector := data[at/sectorBytes*sectorBytes:][:sectorBytes]
+	b := pick(d.rng, blocks)
+	at := b.from + d.rng.IntN(b.to-b.from)
+	first := at / sectorBytes * sectorBytes
+	sector := data[first:][:sectorBytes]
+	before := bytes.Clone(sector)
 	switch f {
 	case faultStale:
 		clear(sector)
 	case faultMisdirect:
-		other := 1 + d.rng.IntN(used/2/sectorBytes)
-		from := data[other*sectorBytes:][:sectorBytes]
-		if bytes.Equal(sector, from) {
+		from := pick(d.rng, blocks).from / sectorBytes * sectorBytes
+		copy(sector, data[from:][:sectorBytes])
+		if bytes.Equal(sector, before) {
 			clear(sector)
-			break
 		}
-		copy(sector, from)
 	default:
 		data[at] ^= 1 << d.rng.IntN(8)
+	}
+	end := min(b.to-first, sectorBytes)
+	return !bytes.Equal(sector[:end], before[:end])
+}
+
+// segmentOf returns the generation in the name of a segment of the log.
+func segmentOf(name string) (generation uint64, ok bool) {
+	digits, ok := strings.CutPrefix(path.Base(name), "log-")
+	if !ok {
+		return 0, false
+	}
+	if digits, ok = strings.CutSuffix(digits, ".seg"); !ok {
+		return 0, false
+	}
+	generation, err := strconv.ParseUint(digits, 10, 64)
+	return generation, err == nil
+}
+
+// block is where a block of a segment lies, without what fills up its last sector, and up to where it says that all was synced.
+type block struct{ from, to, synced int }
+
+// The format of the log, as package storage has it: a segment's header names the directory, whose checksum starts that of
+// every block.
+const (
+	blockMagic      = "RBLK"
+	blockHeadBytes  = 40
+	identityAt      = 12
+	identityEnd     = identityAt + 28
+	generationAt    = 44
+	blockLengthAt   = 32
+	blockSyncedAt   = 24
+	generationBytes = 8
+)
+
+// provenBlocks lists the blocks of a segment that a later one, itself on the platter, shows to have been synced. Damage to the last
+// block alone is a torn write to every reader; a block that no sync has confirmed may be torn already, and proves nothing.
+func provenBlocks(segment []byte, n *inode) []block {
+	if len(segment) < 2*sectorBytes {
+		return nil
+	}
+	le, table := binary.LittleEndian, crc32.MakeTable(crc32.Castagnoli)
+	seed := crc32.Checksum(segment[identityAt:identityEnd], table)
+	var blocks []block
+	proven := 0
+	for from := sectorBytes; from+sectorBytes <= len(segment); {
+		raw := segment[from:]
+		length := int64(le.Uint32(raw[blockLengthAt:]))
+		if string(raw[:4]) != blockMagic || !bytes.Equal(raw[8:][:generationBytes], segment[generationAt:][:generationBytes]) ||
+			length > int64(len(raw)-blockHeadBytes) {
+			break
+		}
+		end := blockHeadBytes + int(length)
+		if crc32.Update(seed, table, raw[8:end]) != le.Uint32(raw[4:]) || !n.durableFrom(from, from+end) {
+			break
+		}
+		blocks = append(blocks, block{from, from + end, int(le.Uint64(raw[blockSyncedAt:]))})
+		proven = blocks[len(blocks)-1].synced
+		from += (end + sectorBytes - 1) / sectorBytes * sectorBytes
+	}
+	for len(blocks) > 0 && blocks[len(blocks)-1].from >= proven {
+		blocks = blocks[:len(blocks)-1]
+	}
+	return blocks
+}
+
+// durableFrom says whether all sectors from one offset to another are on the platter.
+func (n *inode) durableFrom(from, to int) bool {
+	for s := int64(from / sectorBytes); s*sectorBytes < int64(to); s++ {
+		_, unsynced := n.old[s]
+		_, failed := n.lost[s]
+		if unsynced || failed {
+			return false
+		}
 	}
 	return true
 }
 
-// lastBlock returns where the last block of a segment begins: the file's header takes a sector, and every block begins
-// with one, with the same magic, and with the segment's generation behind its checksum; blocks of an earlier
-// generation are remains. Damage to the last block alone is a torn write to every reader; a block that no sync has confirmed
-// may be torn already, and does not count.
-func lastBlock(segment []byte, n *inode) int {
-	first := segment[sectorBytes:]
-	at := len(segment) / sectorBytes * sectorBytes
-	for at > sectorBytes {
-		s := int64(at / sectorBytes)
-		_, unsynced := n.old[s]
-		_, failed := n.lost[s]
-		if b := segment[at:]; !unsynced && !failed && len(b) >= 16 && bytes.Equal(b[:4], first[:4]) && bytes.Equal(b[8:16], first[8:16]) {
-			break
-		}
-		at -= sectorBytes
-	}
-	return at
-}
-
-// damageFile damages a whole file: it is cut short, full of zeros, or gone.
-func (d *disk) damageFile(f fault) {
-	names := slices.Sorted(maps.Keys(d.names))
+// damageFile damages a whole file: it is cut short, full of zeros, or gone. It reports whether that has changed anything. What is
+// half made is left alone: a start removes it.
+func (d *disk) damageFile(f fault, generation uint64) bool {
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(d.names)), func(name string) bool { return strings.HasSuffix(name, ".tmp") })
 	name := pick(d.rng, names)
 	n := d.names[name]
-	switch {
-	case f == faultMissing:
+	x := &damage{fault: f, name: name, node: n, before: bytes.Clone(n.data), fatal: d.fatalIn(name, f, generation)}
+	switch f {
+	case faultMissing:
+		x.node = nil
 		delete(d.names, name)
 		delete(d.platter, name)
-	case f == faultTruncate && len(n.data) > 0:
+	case faultTruncate:
+		if len(n.data) == 0 {
+			return false
+		}
 		n.data = n.data[:d.rng.IntN(len(n.data))]
 		n.durable = min(n.durable, int64(len(n.data)))
 	default:
 		clear(n.data)
 	}
+	if x.after = bytes.Clone(n.data); x.node != nil && bytes.Equal(x.before, x.after) {
+		return false
+	}
+	d.damages = append(d.damages, x)
+	return true
+}
+
+// fatalIn says whether every start must refuse a directory of which that file is damaged: those that say whose it is, the one that
+// names the checkpoint, and the segments from generation on, but for an unused one that is gone.
+func (d *disk) fatalIn(name string, f fault, generation uint64) bool {
+	g, segment := segmentOf(name)
+	switch {
+	case segment && f == faultMissing:
+		n := d.names[name]
+		return g >= generation && len(provenBlocks(n.data, n)) > 0
+	case segment:
+		return g >= generation
+	case f == faultMissing:
+		return name == dataDir+"/IDENTITY" || name == dataDir+"/MEMBERS"
+	}
+	return name == dataDir+"/IDENTITY" || name == dataDir+"/MEMBERS" || name == dataDir+"/CURRENT"
 }

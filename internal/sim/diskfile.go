@@ -40,8 +40,10 @@ func (f *file) ReadAt(p []byte, off int64) (int, error) {
 		return 0, io.EOF
 	}
 	n := copy(p, f.node.data[off:])
-	if f.disk.misread && off == 0 && n == len(f.node.data) && f.disk.damageIn(f.name, p, faultMisdirect) {
-		f.disk.misread, f.disk.misled = false, true
+	if f.disk.misread && off == 0 && n == len(f.node.data) {
+		if _, ok := segmentOf(f.name); ok && f.disk.damageIn(p, f.node, faultMisdirect) {
+			f.disk.misread, f.disk.misled = false, true
+		}
 	}
 	if n < len(p) {
 		return n, io.EOF

@@ -132,8 +132,8 @@ func Faults() []FaultInfo {
 	}
 }
 
-// damage says whether a fault leaves a disk with content that a checksum shows to be wrong.
-func damage(f fault) bool {
+// visible says whether a fault leaves a disk with content that a checksum shows to be wrong.
+func visible(f fault) bool {
 	switch f {
 	case faultBitFlip, faultTruncate, faultZero, faultMissing, faultMisdirect, faultStale:
 		return true

@@ -69,7 +69,9 @@ func (s *server) installFetched() {
 	}
 	target := s.intake.Target()
 	s.synced.installing, s.synced.installingTerm = target.Index, target.Term
-	ok, err := s.intake.Install(s.log.SegmentFor(target.Index))
+	from := s.log.SegmentFor(target.Index)
+	s.synced.generation = max(s.synced.generation, from)
+	ok, err := s.intake.Install(from)
 	if err != nil {
 		s.exit(err)
 		return

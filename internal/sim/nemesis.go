@@ -8,9 +8,6 @@ import (
 type nemesis struct {
 	w   *world
 	rng random
-	// broken counts the servers of a shard whose disk was damaged: never more than a minority, unless the seed
-	// goes beyond what is promised.
-	broken map[shard.ID]int
 	// shielded is a shard whose servers are left alone until a time: one of them is rolled back, and that is
 	// noticed only by others that live (docs/PROTOCOL.md has the promise).
 	shielded    shard.ID
@@ -22,7 +19,7 @@ type nemesis struct {
 }
 
 func newNemesis(w *world) *nemesis {
-	return &nemesis{w: w, rng: newRandom(w.o.Seed, "nemesis"), broken: map[shard.ID]int{}, replacing: newReplacing(w)}
+	return &nemesis{w: w, rng: newRandom(w.o.Seed, "nemesis"), replacing: newReplacing(w)}
 }
 
 // strike causes one fault and plans the next.

@@ -1,5 +1,9 @@
 package sim
 
+import (
+	"raftbank/internal/shard"
+)
+
 // failDisk lets a disk fail for a moment, without damage to what it holds.
 func (n *nemesis) failDisk(f fault, s *server) {
 	d := s.disk
@@ -32,7 +36,7 @@ func (n *nemesis) failDisk(f fault, s *server) {
 // breakDisk damages a server's disk while it is down, if a majority of sound ones remains or the seed goes
 // beyond what is promised. An emptied majority is never drawn: nobody could tell it from a new bank.
 func (n *nemesis) breakDisk(f fault, s *server) bool {
-	if s.suspect != "" || s.replacing || n.broken[s.shard] >= (n.w.plan.replicas-1)/2 && (!n.w.plan.beyond || f == faultWipe) {
+	if s.broken() || n.broken(s.shard) >= (n.w.plan.replicas-1)/2 && (!n.w.plan.beyond || f == faultWipe) {
 		return false
 	}
 	for _, t := range n.w.of(s.shard) {
@@ -41,26 +45,33 @@ func (n *nemesis) breakDisk(f fault, s *server) bool {
 		}
 	}
 	s.die(false, "its disk breaks: "+string(f))
-	s.suspect = string(f)
 	switch f {
 	case faultWipe:
+		s.suspect = string(f)
 		s.disk.wipe()
+		return true
 	case faultBitFlip, faultMisdirect, faultStale:
-		if !s.disk.damageLog(f) {
-			s.suspect = ""
-			return false
-		}
-	default:
-		s.disk.damageFile(f)
+		return s.disk.damageLog(f, s.synced.generation)
 	}
-	n.broken[s.shard]++
-	return true
+	return s.disk.damageFile(f, s.synced.generation)
+}
+
+// broken counts a shard's servers whose disk is damaged, emptied or rolled back, or is about to be: never more than a minority, unless
+// the seed goes beyond what is promised.
+func (n *nemesis) broken(id shard.ID) int {
+	count := 0
+	for _, s := range n.w.of(id) {
+		if s.broken() {
+			count++
+		}
+	}
+	return count
 }
 
 // rollBack puts an older copy of its data directory in place of a server's. The promise holds while the other
 // servers of the shard live, so nothing else happens to them meanwhile.
 func (n *nemesis) rollBack(s *server) bool {
-	if n.rolledBack || n.w.plan.beyond || s.suspect != "" || s.replacing || n.broken[s.shard] >= (n.w.plan.replicas-1)/2 {
+	if n.rolledBack || n.w.plan.beyond || s.broken() || n.broken(s.shard) >= (n.w.plan.replicas-1)/2 {
 		return false
 	}
 	for _, t := range n.w.of(s.shard) {
@@ -68,8 +79,7 @@ func (n *nemesis) rollBack(s *server) bool {
 			return false
 		}
 	}
-	n.rolledBack = true
-	n.broken[s.shard]++
+	n.rolledBack, s.copied = true, true
 	for _, t := range n.w.of(s.shard) {
 		t.disk.heal()
 		t.dieSteps, t.starvedUntil, t.slowSyncUntil = 0, 0, 0
@@ -80,6 +90,7 @@ func (n *nemesis) rollBack(s *server) bool {
 	old := s.disk.copy()
 	n.w.say(s.name(), "its directory is copied")
 	n.w.after(later, func() {
+		s.copied = false
 		if n.w.calm || !s.up {
 			return
 		}

@@ -147,7 +147,7 @@ func (p *plan) drawFaults(o Options, rng random) {
 	p.skew, p.clientTime = has(faultSkew, 0.8), has(faultClientTime, 0.5)
 	p.beyond = has(faultBeyond, 1.0/16)
 	for _, f := range Faults() {
-		if p.beyond && damage(fault(f.Name)) {
+		if p.beyond && visible(fault(f.Name)) {
 			p.faults = append(p.faults, fault(f.Name), fault(f.Name))
 		}
 		if f.strikes && has(fault(f.Name), 0.5) {

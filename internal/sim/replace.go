@@ -96,7 +96,6 @@ func (n *nemesis) replaceAnswered(id shard.ID, m wire.Message) {
 	s := r.servers[at]
 	r.servers = slices.Delete(r.servers, at, at+1)
 	s.replacing = false
-	n.broken[id]--
 	n.w.recovery("replaced a server")
 	n.w.say(fmt.Sprint(id), "server %d is replaced", v.Server)
 }

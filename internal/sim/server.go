@@ -35,10 +35,11 @@ type server struct {
 
 	up, paused bool
 	generation uint64 // of the process: what was planned for an earlier one does not happen
-	// suspect says what happened to the disk, if something did that the server may refuse; lost is set
-	// once it did, and the server never comes back.
+	// suspect says that the disk was emptied or rolled back, and lost that the server refused it: it never comes back.
+	// What else is wrong with a disk, the disk knows.
 	suspect string
 	lost    bool
+	copied  bool // its disk is about to be rolled back
 	joined  bool // it has been a member of its group
 	// replacing: its disk is a new one, and it waits to be taken into its group again.
 	replacing bool
@@ -97,6 +98,17 @@ func newServer(w *world, id shard.ServerID, s shard.ID) *server {
 	return v
 }
 
+// suspected says what is wrong with the disk, so that the server may refuse it; "": nothing.
+func (s *server) suspected() string {
+	if x := s.disk.damaged(); x != nil && s.suspect == "" {
+		return string(x.fault)
+	}
+	return s.suspect
+}
+
+// broken says whether the server counts as one that has lost its disk.
+func (s *server) broken() bool { return s.lost || s.replacing || s.copied || s.suspected() != "" }
+
 func (s *server) name() string { return fmt.Sprintf("server %d", s.id) }
 
 // after plans something for this process alone.
@@ -149,6 +161,7 @@ func (s *server) start() {
 
 // open is node's join up to the first probe.
 func (s *server) open() {
+	fatal := s.disk.fatal()
 	incarnation := s.rng.Uint32() | 1
 	dir, err := storage.OpenDir(s.disk, dataDir, storage.Identity{
 		Bank: s.w.keys.Bank, Shard: s.shard, Server: s.id, Incarnation: incarnation,
@@ -180,6 +193,7 @@ func (s *server) open() {
 		}
 		self.State, self.Term = wire.ReplicaInitialised, hs.GetTerm()
 	}
+	s.w.check.refused(s, fatal)
 	var peers []shard.ServerID
 	for _, p := range s.w.of(s.shard) {
 		if p != s {
@@ -475,8 +489,8 @@ func (s *server) exit(err error) {
 		s.w.recovery("stopped at a failed disk operation")
 	case s.disk.misled && errors.Is(err, storage.ErrDamaged):
 		s.w.recovery("refused what it had misread")
-	case s.suspect != "" && refusesDisk(err):
-		s.w.recovery("refused a disk: " + s.suspect)
+	case refusesDisk(err) && s.suspected() != "":
+		s.w.recovery("refused a disk: " + s.suspected())
 		s.lost = true
 	default:
 		s.w.fail(CheckStop, "%s stops, though its disk is sound: %v", s.name(), err)

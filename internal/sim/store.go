@@ -81,6 +81,7 @@ func (s *server) keep() {
 		return
 	}
 	keeper := s.keeper
+	s.synced.generation = max(s.synced.generation, job.Checkpoint().Generation)
 	s.after(s.rng.between(0, 4*s.w.plan.fsyncUs), func() {
 		if s.keeper != keeper {
 			return // its state was given up for a checkpoint that was fetched

@@ -1,0 +1,101 @@
+package sim
+
+import (
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// diskWith returns a disk with one durable file.
+func diskWith(t *testing.T, name string, data []byte) (*disk, vfs.File) {
+	t.Helper()
+	d := newDisk(newRandom(1, "disk"))
+	if err := d.MkdirAll(dataDir, 0); err != nil {
+		t.Fatal(err)
+	}
+	f, err := d.Create(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := d.OpenDir(dataDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []vfs.File{f, dir} {
+		if err := s.Sync(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d, f
+}
+
+// TestDamageWithoutEffectIsNone: an empty file cannot be cut, nor zeros cleared.
+func TestDamageWithoutEffectIsNone(t *testing.T) {
+	for f, data := range map[fault][]byte{faultTruncate: nil, faultZero: make([]byte, 600)} {
+		d, _ := diskWith(t, dataDir+"/MEMBERS", data)
+		if d.damageFile(f, 0) || d.damaged() != nil || d.fatal() != nil {
+			t.Errorf("%s of %d zeros counts as damage", f, len(data))
+		}
+	}
+}
+
+// TestDamageEndsWhenItIsWrittenAgain, and that is certain when it is synced.
+func TestDamageEndsWhenItIsWrittenAgain(t *testing.T) {
+	data := []byte("what the checksum covers")
+	d, f := diskWith(t, dataDir+"/history", data)
+	if !d.damageFile(faultZero, 0) || d.damaged() == nil || d.fatal() != nil {
+		t.Fatalf("damage %+v, fatal %+v: want damage that a start may not read", d.damaged(), d.fatal())
+	}
+	if _, err := f.WriteAt(data, 0); err != nil {
+		t.Fatal(err)
+	}
+	if d.damaged() == nil {
+		t.Error("a power failure would bring the damage back, and the disk says that there is none")
+	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if x := d.damaged(); x != nil {
+		t.Errorf("the file is whole again, and the disk says %s", x.fault)
+	}
+}
+
+// TestDamageGoesWithItsFile: nobody reads what has been removed for good.
+func TestDamageGoesWithItsFile(t *testing.T) {
+	d, _ := diskWith(t, dataDir+"/MEMBERS", []byte("members"))
+	if !d.damageFile(faultTruncate, 0) || d.fatal() == nil {
+		t.Fatal("a start goes on with a MEMBERS file that was cut")
+	}
+	if err := d.Remove(dataDir + "/MEMBERS"); err != nil {
+		t.Fatal(err)
+	}
+	if d.damaged() == nil {
+		t.Error("the removal is not durable, and the damage is gone")
+	}
+	d.crash()
+	d.wipe()
+	if d.damaged() != nil {
+		t.Error("an emptied disk has the damage of the one before it")
+	}
+}
+
+// TestDamageToTheLog is to blocks that a later one proves, and is fatal where every start reads it.
+func TestDamageToTheLog(t *testing.T) {
+	found, fatal := 0, 0
+	for seed := range uint64(4) {
+		w := Run(Options{Seed: seed, DurationMs: shortMs, Faults: []string{"bit-flip", "misdirect", "stale", "replace"}}, nil)
+		if v := w.Violation; v != nil {
+			t.Errorf("seed %d: %s: %s", seed, v.Check, v.Text)
+		}
+		for _, f := range []string{"bit-flip", "misdirect", "stale"} {
+			found += w.Faults[f]
+			fatal += w.Recoveries["refused a disk: "+f]
+		}
+	}
+	if found == 0 || fatal == 0 {
+		t.Errorf("%d disks were damaged, %d refused", found, fatal)
+	}
+}
