@@ -16,10 +16,13 @@ func (k *checker) unsettled() string {
 	var out []string
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	for _, t := range k.shards {
-		leaders := 0
+		leaders, led := 0, false // by a healthy server, by one in trouble that is heard now and then
 		for _, s := range k.w.of(t.id) {
 			switch {
 			case s.lost:
+				continue
+			case s.trouble != "":
+				led = led || s.trouble.late() && s.machine != nil && s.machine.IsLeader()
 				continue
 			case !s.up || s.machine == nil:
 				say("%s of %s does not serve", s.name(), t.id)
@@ -32,7 +35,7 @@ func (k *checker) unsettled() string {
 				say("%s has applied %d of %d entries of %s", s.name(), applied, len(t.entries), t.id)
 			}
 		}
-		if leaders != 1 {
+		if leaders != 1 && (leaders != 0 || !led) {
 			say("%s has %d leaders", t.id, leaders)
 		}
 		if t.state.Genesis() == nil {

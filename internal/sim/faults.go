@@ -62,6 +62,7 @@ const (
 	faultSlowReader fault = "slow-reader"
 	faultLies       fault = "lies"
 	faultGarbage    fault = "garbage"
+	faultLinger     fault = "linger"
 	faultBeyond     fault = "beyond"
 )
 
@@ -128,6 +129,7 @@ func Faults() []FaultInfo {
 		{string(faultSlowReader), "a client does not read its answers for up to 10 s", true},
 		{string(faultLies), "clients lie: forged, misdirected and outdated certificates, copied requests", false},
 		{string(faultGarbage), "strangers send garbage: random bytes, oversized frames, sound frames with random content", false},
+		{string(faultLinger), "when the faults are over, a minority of a shard's servers stays down, paused, cut off, flapping or slow", false},
 		{string(faultBeyond), "one seed in sixteen goes beyond what is promised: any number of disks show damage", false},
 	}
 }

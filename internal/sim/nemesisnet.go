@@ -91,12 +91,7 @@ func (n *nemesis) strand(s *server) bool {
 			}
 		}
 	}
-	var c cuts
-	for _, t := range n.w.of(s.shard) {
-		if t != s {
-			c = append(c, [2]int{int(s.id), int(t.id)}, [2]int{int(t.id), int(s.id)})
-		}
-	}
+	c := n.fromPeers(s)
 	if len(c) == 0 || !s.up {
 		return false
 	}

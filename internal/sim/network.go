@@ -54,10 +54,7 @@ func newNetwork(w *world) *network {
 func (n *network) delay(from, to int) int64 {
 	p := &n.w.plan
 	d := n.rng.between(p.delayMinUs, p.delayMaxUs)
-	if n.healed {
-		return d
-	}
-	if n.rng.chance(p.slow) {
+	if n.chance(p.slow) {
 		n.w.struck(faultDelay)
 		d = n.w.healedBy(n.w.now+d+n.rng.between(0, pick(n.rng, []int64{500, 500, 3000})*millisecond)) - n.w.now
 	}

@@ -83,6 +83,8 @@ type plan struct {
 	skew, clientTime, liars, garbage bool
 	// beyond: more damage than what is promised to be survived. Only safety holds.
 	beyond bool
+	// linger: a minority of each shard is not healed before the others have settled.
+	linger bool
 }
 
 func drawPlan(o Options, rng random) plan {
@@ -111,6 +113,7 @@ func drawPlan(o Options, rng random) plan {
 	p.snapshots = drawSnapshots(o, p.segmentBytes)
 	p.reads = pick(rng, []float64{0.1, 0.1, 0.2, 0.5})
 	p.many = rng.Float64()
+	p.linger = drawLinger(o)
 	if o.Shards > 0 {
 		p.shards = o.Shards
 	}
@@ -124,6 +127,12 @@ func drawPlan(o Options, rng random) plan {
 		p.durationUs = defaultMs * millisecond
 	}
 	return p
+}
+
+// drawLinger has a generator of its own: what the other parts of a plan draw does not change.
+func drawLinger(o Options) bool {
+	on, err := enabledFaults(o.Faults)
+	return err == nil && on[faultLinger] && (len(o.Faults) > 0 || newRandom(o.Seed, "lingers").chance(0.5))
 }
 
 // drawFaults draws which faults happen, and how often. What is named by the options happens for sure.

@@ -40,6 +40,7 @@ type server struct {
 	suspect string
 	lost    bool
 	copied  bool // its disk is about to be rolled back
+	trouble trouble
 	joined  bool // it has been a member of its group
 	// replacing: its disk is a new one, and it waits to be taken into its group again.
 	replacing bool
@@ -139,7 +140,7 @@ func (s *server) do(f func()) {
 
 // start starts the process, unless it runs.
 func (s *server) start() {
-	if s.up || s.lost {
+	if s.up || s.lost || s.trouble == troubleDown {
 		return
 	}
 	if s.w.now < s.notBefore {
@@ -563,7 +564,7 @@ func (s *server) pause() { s.paused = true }
 // resume lets a process that stood still go on. What came meanwhile waits in its connections, and in which order it
 // reads those is chance: it may hear clients before its peers tell it what has happened.
 func (s *server) resume() {
-	if !s.paused {
+	if !s.paused || s.trouble == troublePaused {
 		return
 	}
 	s.paused = false

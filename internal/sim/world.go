@@ -169,6 +169,7 @@ func (w *world) run() {
 	w.calm = true
 	w.say("world", "faults stop, everything is started again")
 	w.nemesis.heal()
+	w.nemesis.linger()
 	w.check.nothingStaysPrepared()
 	healed := w.now
 	if !w.settles() {
@@ -189,8 +190,22 @@ func (w *world) run() {
 	if !w.until(w.now+settleUs, w.check.settled) {
 		w.fail(CheckProgress, "after the last transfers: %s", w.check.unsettled())
 	}
+	if w.nemesis.release() {
+		w.healLast()
+	}
 	if !w.stopped {
 		w.check.atEnd()
+	}
+}
+
+// healLast lets the bank settle once more, when those are healed that were left in trouble.
+func (w *world) healLast() {
+	if !w.settles() {
+		w.fail(CheckProgress, "when the last servers were healed: %s", w.check.unsettled())
+	}
+	w.load.auditAgain()
+	if !w.until(w.now+resolveUs, w.load.resolved) || !w.until(w.now+settleUs, w.check.settled) {
+		w.fail(CheckProgress, "an audit when the last servers were healed: %s; %s", w.load.unresolved(), w.check.unsettled())
 	}
 }
 
