@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -48,6 +49,7 @@ type simResult struct {
 	FirstSeed      uint64        `json:"first_seed"`
 	Seconds        float64       `json:"seconds"`
 	SeedsPerSecond float64       `json:"seeds_per_second"`
+	Interrupted    bool          `json:"interrupted,omitempty"` // these are the seeds that ran until then
 	Totals         *sim.Totals   `json:"totals"`
 	Failures       []*sim.Report `json:"failures"`
 	NeverReached   []string      `json:"never_reached"`
@@ -76,7 +78,14 @@ func newSimCmd(a *App) *cobra.Command {
 		Annotations: map[string]string{needsNoConfig: ""},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p.HaveSeed = cmd.Flags().Changed("seed")
-			p.Options.DurationMs = duration.Milliseconds()
+			if p.Options.DurationMs = duration.Milliseconds(); p.Options.DurationMs < 1 {
+				return usageError("--duration %s: want at least 1ms of simulated time; without the flag it is 60s", duration)
+			}
+			for flag, names := range map[string][]string{"faults": p.Options.Faults, "checkers": p.Options.Checkers} { // the order does not matter
+				if cmd.Flags().Changed(flag) && len(names) == 0 {
+					return usageError("--%s is empty: leave it out for all, or name some", flag)
+				}
+			}
 			if p.planted.Names != nil && !cmd.Flags().Changed("seeds") {
 				p.Seeds = plantedSeeds
 			}
@@ -89,7 +98,7 @@ func newSimCmd(a *App) *cobra.Command {
 	f.IntVar(&p.Options.Shards, "shards", 0, "number of shards (default: drawn from the seed)")
 	f.IntVar(&p.Options.Replicas, "replicas", 0, "replicas per shard: 1, 3 or 5 (default: drawn from the seed)")
 	f.IntVar(&p.Options.Clients, "clients", 0, "number of clients (default: drawn from the seed)")
-	f.StringSliceVar(&p.Options.Faults, "faults", nil, "kinds of faults, separated by commas (default: all, drawn from the seed)")
+	f.StringSliceVar(&p.Options.Faults, "faults", nil, "kinds of faults, separated by commas, or none (default: all, drawn from the seed)")
 	f.StringSliceVar(&p.Options.Checkers, "checkers", nil, "checkers that look, separated by commas (default: all)")
 	f.DurationVar(&duration, "duration", duration, "simulated time under faults")
 	f.BoolVar(&p.Trace, "trace", false, "print what happens: time, actor, message, state change")
@@ -102,13 +111,33 @@ func newSimCmd(a *App) *cobra.Command {
 	return cmd
 }
 
-// runSim runs the seeds on all cores and prints what came out.
-func (a *App) runSim(ctx context.Context, p simArgs) error {
-	if p.Seeds < 1 {
+// validate says whether the flags fit together.
+func (p *simArgs) validate() error {
+	planting := p.planted.Names != nil
+	switch {
+	case p.Seeds < 1:
 		return usageError("--seeds %d: want at least 1", p.Seeds)
+	case !planting && (p.planted.Record != "" || p.planted.Replay != ""):
+		return usageError("--record and --replay are files of planted bugs: add --planted")
+	case p.Twice && p.Trace:
+		return usageError("--twice compares runs and tells no story: leave --twice or --trace out")
+	case planting && p.Twice:
+		return usageError("--twice compares runs of the sound program: leave --twice or --planted out")
+	case planting && p.Trace && (p.planted.Record != "" || p.planted.Replay != ""):
+		return usageError("--trace tells one story: leave --record and --replay out")
+	case planting && p.Trace && (len(p.planted.Names) != 1 || p.planted.Names[0] == plantedAll):
+		return usageError("--trace tells the story of one planted bug: --planted=NAME --seed N --seeds 1 --trace")
 	}
 	if err := p.Options.Validate(); err != nil {
 		return usageError("%v", err)
+	}
+	return nil
+}
+
+// runSim runs the seeds on all cores and prints what came out.
+func (a *App) runSim(ctx context.Context, p simArgs) error {
+	if err := p.validate(); err != nil {
+		return err
 	}
 	if p.Worker {
 		return a.simWorker(ctx, p)
@@ -145,17 +174,23 @@ func (a *App) runSim(ctx context.Context, p simArgs) error {
 	if p.Twice {
 		run = a.simTwice
 	}
-	if err := run(ctx, p, collect); err != nil {
+	err := run(ctx, p, collect)
+	if v.Interrupted = errors.Is(err, context.Canceled); err != nil && !v.Interrupted {
 		return err
 	}
+	v.Seconds = a.now().Sub(started).Seconds()
+	return a.simEnds(p, v, reached)
+}
+
+// simEnds prints what came out.
+func (a *App) simEnds(p simArgs, v *simResult, reached map[string]bool) error {
 	slices.SortFunc(v.Failures, func(a, b *sim.Report) int {
 		if a.Seed < b.Seed {
 			return -1
 		}
 		return 1
 	})
-	v.OK = len(v.Failures) == 0
-	v.Seconds = a.now().Sub(started).Seconds()
+	v.OK = len(v.Failures) == 0 && !v.Interrupted
 	v.SeedsPerSecond = float64(v.Totals.Seeds) / max(v.Seconds, 1e-9)
 	v.NeverReached = slices.DeleteFunc(sim.Marks(), func(m string) bool { return reached[m] })
 	if err := a.print(v, func(w io.Writer) { a.simTables(w, v) }); err != nil {
@@ -164,8 +199,11 @@ func (a *App) runSim(ctx context.Context, p simArgs) error {
 	if v.OK {
 		return nil
 	}
-	e := failure(codeViolation, "%d of %s failed", len(v.Failures), plural(v.Totals.Seeds, "seed")).
-		hint("see what happened: %s --trace", v.Failures[0].Repeat)
+	e := failure(codeInterrupted, "interrupted after %d of %s, %d of which failed", v.Totals.Seeds, plural(p.Seeds, "seed"), len(v.Failures))
+	if !v.Interrupted {
+		e = failure(codeViolation, "%d of %s failed", len(v.Failures), plural(v.Totals.Seeds, "seed")).
+			hint("see what happened: %s --trace", v.Failures[0].Repeat)
+	}
 	e.printed = a.Format.json()
 	return e
 }
@@ -189,7 +227,11 @@ func (a *App) simSeeds(ctx context.Context, p simArgs, collect func(*sim.Report)
 	}
 	var story io.Writer
 	if p.Trace {
-		buffered := bufio.NewWriter(a.Out)
+		to := a.Out
+		if a.Format.json() {
+			to = a.Err // the output is one JSON value
+		}
+		buffered := bufio.NewWriter(to)
 		defer func() { _ = buffered.Flush() }() // what is lost is a part of the story
 		story = buffered
 	}
@@ -243,16 +285,28 @@ func (a *App) simWorkers(ctx context.Context, p simArgs, workers int, collect fu
 	}
 }
 
+// workerArgs is the command line of a worker.
+func (p *simArgs) workerArgs() []string {
+	args := []string{
+		"sim", "--" + simWorkerFlag, "--shards", strconv.Itoa(p.Options.Shards), "--replicas", strconv.Itoa(p.Options.Replicas),
+		"--clients", strconv.Itoa(p.Options.Clients), "--duration", fmt.Sprintf("%dms", p.Options.DurationMs),
+	}
+	if len(p.Options.Faults) > 0 {
+		args = append(args, "--faults", strings.Join(p.Options.Faults, ","))
+	}
+	if len(p.Options.Checkers) > 0 {
+		args = append(args, "--checkers", strings.Join(p.Options.Checkers, ","))
+	}
+	return args
+}
+
 // simProcess feeds one worker process with seeds and passes its reports on.
 func (a *App) simProcess(ctx context.Context, p simArgs, seeds <-chan uint64, reports chan<- *sim.Report) error {
 	exe, err := os.Executable()
 	if err != nil {
 		return failure(codeInternal, "find this program: %v", err)
 	}
-	cmd := exec.CommandContext(ctx, exe, "sim", "--"+simWorkerFlag,
-		"--shards", strconv.Itoa(p.Options.Shards), "--replicas", strconv.Itoa(p.Options.Replicas),
-		"--clients", strconv.Itoa(p.Options.Clients), "--duration", fmt.Sprintf("%dms", p.Options.DurationMs),
-		"--faults", strings.Join(p.Options.Faults, ","), "--checkers", strings.Join(p.Options.Checkers, ","))
+	cmd := exec.CommandContext(ctx, exe, p.workerArgs()...)
 	cmd.Stderr = a.Err
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -313,7 +367,7 @@ func (a *App) simWorker(ctx context.Context, p simArgs) error {
 			return failure(codeInternal, "write a report: %v", err)
 		}
 	}
-	return ctx.Err()
+	return nil // if it was interrupted, its parent says so
 }
 
 // simTables prints the figures of a run for people.

@@ -89,8 +89,7 @@ func (a *App) runPlanted(ctx context.Context, p simArgs) error {
 		return err
 	}
 	if p.Trace {
-		p.Options.Planted = bugs[0].Name
-		return a.simSeeds(ctx, p, func(*sim.Report) {})
+		return a.tracePlanted(ctx, p, bugs[0])
 	}
 	crew, err := a.newSimCrew(ctx, runtime.NumCPU())
 	if err != nil {
@@ -119,6 +118,25 @@ func (a *App) runPlanted(ctx context.Context, p simArgs) error {
 	e := failure(codeViolation, "not caught, or catches nothing: %s", strings.Join(survivors, ", "))
 	e.printed = a.Format.json()
 	return e
+}
+
+// tracePlanted tells what happens with one bug.
+func (a *App) tracePlanted(ctx context.Context, p simArgs, b planted.Info) error {
+	p.Options.Planted = b.Name
+	var failed []*sim.Report
+	if err := a.simSeeds(ctx, p, func(r *sim.Report) {
+		if r.Violation != nil {
+			failed = append(failed, r)
+		}
+	}); err != nil {
+		return err
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	r := failed[0]
+	return failure(codeViolation, "%d of %s failed with %s, seed %d first: %s: %s",
+		len(failed), plural(p.Seeds, "seed"), b.Name, r.Seed, r.Violation.Check, r.Violation.Text)
 }
 
 // catchPlanted searches or replays, and looks at the checkers one by one if every bug was planted.

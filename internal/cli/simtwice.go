@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 
@@ -17,17 +18,21 @@ func (a *App) simTwice(ctx context.Context, p simArgs, collect func(*sim.Report)
 	workers := min(runtime.NumCPU(), p.Seeds)
 	runs := map[uint64][]*sim.Report{}
 	gather := func(r *sim.Report) { runs[r.Seed] = append(runs[r.Seed], r) }
-	if err := a.simWorkers(ctx, p, workers, gather); err != nil {
-		return err
+	err := a.simWorkers(ctx, p, workers, gather)
+	if err == nil {
+		once := p
+		once.Twice = false
+		err = a.simWorkers(ctx, once, workers, gather)
 	}
-	once := p
-	once.Twice = false
-	if err := a.simWorkers(ctx, once, workers, gather); err != nil {
+	if err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	for i := range p.Seeds {
 		seed := p.Seed + uint64(i)
 		of := runs[seed]
+		if len(of) < 3 {
+			continue // interrupted
+		}
 		r := of[0]
 		for _, o := range of[1:] {
 			if o.TraceHash != r.TraceHash && r.Violation == nil {
@@ -36,5 +41,5 @@ func (a *App) simTwice(ctx context.Context, p simArgs, collect func(*sim.Report)
 		}
 		collect(r)
 	}
-	return nil
+	return err
 }

@@ -143,16 +143,22 @@ func visible(f fault) bool {
 	return false
 }
 
-// enabledFaults returns the kinds that the names ask for; none: all.
+// noFaults names, alone, no fault at all.
+const noFaults = "none"
+
+// enabledFaults returns the kinds that the names ask for; no names: all.
 func enabledFaults(names []string) (map[fault]bool, error) {
 	on, known := map[fault]bool{}, []string{}
+	if slices.Equal(names, []string{noFaults}) {
+		return on, nil
+	}
 	for _, f := range Faults() {
 		known = append(known, f.Name)
 		on[fault(f.Name)] = len(names) == 0 || slices.Contains(names, f.Name)
 	}
 	for _, n := range names {
 		if !slices.Contains(known, n) {
-			return nil, fmt.Errorf("unknown fault %q: want some of %s", n, strings.Join(known, ", "))
+			return nil, fmt.Errorf("unknown fault %q: want %s alone, or some of %s", n, noFaults, strings.Join(known, ", "))
 		}
 	}
 	return on, nil

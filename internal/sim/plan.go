@@ -12,7 +12,7 @@ type Options struct {
 	Shards, Replicas, Clients int
 	// DurationMs is the length of the safety phase in simulated milliseconds; 0: 60,000.
 	DurationMs int64
-	// Faults names the kinds of faults that may happen; none: all.
+	// Faults names the kinds of faults that may happen; empty: all; "none" alone: none.
 	Faults []string
 	// Checkers names those that look; none: all.
 	Checkers []string
