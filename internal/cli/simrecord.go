@@ -123,10 +123,11 @@ func bugOf(v *plantedResult, name string) *plantedBug {
 }
 
 // replayPlanted runs the known seed of each bug. If it catches nothing any more, because the program has changed, a
-// few more are tried. A bug that is known to be open is not run.
+// few more are tried; so if the seed fails without the bug too. A bug that is known to be open is not run, and not caught.
 func (a *App) replayPlanted(ctx context.Context, crew *simCrew, p simArgs, known *plantedResult, bugs []planted.Info) ([]plantedBug, error) {
 	var out []plantedBug
 	var jobs []sim.Options
+	of := map[int]int{} // the bug of a job, by their places
 	for _, b := range bugs {
 		k := bugOf(known, b.Name)
 		switch {
@@ -134,32 +135,66 @@ func (a *App) replayPlanted(ctx context.Context, crew *simCrew, p simArgs, known
 			return nil, usageError("%s says nothing of %s: run `make planted`", p.planted.Replay, b.Name)
 		case !k.Caught:
 			a.notef("%s is open: it has survived %s", b.Name, plural(k.Tried, "seed"))
-			continue
 		}
 		out = append(out, plantedBug{
 			Name: b.Name, What: b.What, Model: b.Model, DurationMs: k.DurationMs, Faults: append([]string{}, k.Faults...), Tried: k.Tried, Checkers: []string{},
 		})
+		if !k.Caught {
+			continue
+		}
 		job := p.plantedJob(b.Name, k.Seed)
 		job.DurationMs, job.Faults = k.DurationMs, k.Faults
+		of[len(jobs)] = len(out) - 1
 		jobs = append(jobs, job)
 	}
-	reports, err := crew.runAll(ctx, jobs)
+	reports, err := crew.runBeside(ctx, jobs)
 	if err != nil {
 		return nil, err
 	}
-	for i := range out {
-		if out[i].take(reports[i]); out[i].Caught {
+	for i, job := range jobs {
+		g := &out[of[i]]
+		if g.take(reports[i]); g.Caught {
 			continue
 		}
-		a.notef("%s: seed %d does not catch it any more; trying %d more", out[i].Name, jobs[i].Seed, plantedMore)
-		info, _ := planted.Named(out[i].Name)
+		a.notef("%s: seed %d does not catch it any more; trying %d more", g.Name, job.Seed, plantedMore)
+		info, _ := planted.Named(g.Name)
 		more := p
-		more.Options.DurationMs, more.Options.Faults = jobs[i].DurationMs, jobs[i].Faults
-		if out[i], err = a.searchOne(ctx, crew, more, info, jobs[i].Seed+1, plantedMore); err != nil {
+		more.Options.DurationMs, more.Options.Faults = job.DurationMs, job.Faults
+		if *g, err = a.searchOne(ctx, crew, more, info, job.Seed+1, plantedMore); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
+}
+
+// runBeside runs jobs, and each seed without its bug: what fails then too is no catch, and its report is taken as one of
+// a run in which nothing fired.
+func (c *simCrew) runBeside(ctx context.Context, jobs []sim.Options) ([]*sim.Report, error) {
+	reports, err := c.runAll(ctx, jobs)
+	if err != nil {
+		return nil, err
+	}
+	var sound []sim.Options
+	at := map[string]int{}
+	lines := make([]string, len(jobs))
+	for i, o := range jobs {
+		o.Planted, o.Checkers = "", nil
+		lines[i] = o.Line()
+		if _, known := at[lines[i]]; !known {
+			at[lines[i]] = len(sound)
+			sound = append(sound, o)
+		}
+	}
+	without, err := c.runAll(ctx, sound)
+	if err != nil {
+		return nil, err
+	}
+	for i, line := range lines {
+		if without[at[line]].Violation != nil {
+			reports[i].Violation, reports[i].Fired = nil, nil
+		}
+	}
+	return reports, nil
 }
 
 // replayCheckers runs for each checker alone the bug and the seed that it is known to catch.
@@ -177,7 +212,7 @@ func (a *App) replayCheckers(ctx context.Context, crew *simCrew, p simArgs, know
 		o.Checkers, o.DurationMs = []string{k.Check}, k.DurationMs
 		jobs = append(jobs, o)
 	}
-	reports, err := crew.runAll(ctx, jobs)
+	reports, err := crew.runBeside(ctx, jobs)
 	if err != nil {
 		return nil, err
 	}
