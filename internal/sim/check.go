@@ -184,6 +184,7 @@ func (k *checker) apply(t *shardTruth, e *raftpb.Entry) {
 			return
 		}
 		results := t.state.Apply(e.GetIndex(), e.GetTerm(), entry)
+		k.w.noteResults(t.id, e.GetIndex(), results)
 		if slices.ContainsFunc(entry.Commands, func(c ledger.Command) bool { return c.Kind == ledger.CmdBarrier }) {
 			k.w.nemesis.barrier(t.id)
 		}

@@ -52,6 +52,7 @@ type nameOp struct {
 // be lost at a power failure: every sector by itself, and names from some operation on.
 type disk struct {
 	rng     random
+	note    diskNote
 	names   map[string]*inode // files by path; directories are in dirs
 	platter map[string]*inode
 	pending []nameOp
@@ -72,8 +73,25 @@ type disk struct {
 	misread, misled bool
 }
 
-func newDisk(rng random) *disk {
-	return &disk{rng: rng, names: map[string]*inode{}, platter: map[string]*inode{}, dirs: map[string]bool{"/": true},
+// diskNote is told of every operation that changes something: what, the file, and for a write where and how much.
+type diskNote func(op byte, name string, offset int64, size int)
+
+// The operations of a disk, in the trace hash.
+const (
+	opCreate    = 'c'
+	opLink      = 'l'
+	opRename    = 'n'
+	opRemove    = 'm'
+	opRemoveAll = 'M'
+	opWrite     = 'w'
+	opSync      = 's'
+	opApply     = 'A' // of the table, with what is not flushed
+	opIngest    = 'I'
+	opFlush     = 'F'
+)
+
+func newDisk(rng random, note diskNote) *disk {
+	return &disk{rng: rng, note: note, names: map[string]*inode{}, platter: map[string]*inode{}, dirs: map[string]bool{"/": true},
 		tables: map[string]*storage.MemoryTable{}}
 }
 
@@ -223,6 +241,7 @@ func (d *disk) Create(name string, _ vfs.DiskWriteCategory) (vfs.File, error) {
 		return nil, pathError("create", name, fs.ErrNotExist)
 	}
 	n := &inode{}
+	d.note(opCreate, name, 0, 0)
 	d.change([]string{name}, []*inode{n})
 	return &file{disk: d, name: name, node: n}, nil
 }
@@ -237,6 +256,7 @@ func (d *disk) Link(oldname, newname string) error {
 	if d.names[newname] != nil {
 		return pathError("link", newname, fs.ErrExist)
 	}
+	d.note(opLink, newname, 0, 0)
 	d.change([]string{newname}, []*inode{n})
 	return nil
 }
@@ -278,6 +298,7 @@ func (d *disk) Remove(name string) error {
 	if _, err := d.find("remove", name); err != nil {
 		return err
 	}
+	d.note(opRemove, name, 0, 0)
 	d.change([]string{name}, []*inode{nil})
 	return nil
 }
@@ -285,6 +306,7 @@ func (d *disk) Remove(name string) error {
 // RemoveAll implements vfs.FS.
 func (d *disk) RemoveAll(dir string) error {
 	d.step()
+	d.note(opRemoveAll, dir, 0, 0)
 	within := func(name string) bool { return name == dir || strings.HasPrefix(name, dir+"/") }
 	for _, name := range slices.Sorted(maps.Keys(d.names)) {
 		if within(name) {
@@ -304,6 +326,8 @@ func (d *disk) Rename(oldname, newname string) error {
 	if err != nil {
 		return err
 	}
+	d.note(opRename, oldname, 0, 0)
+	d.note(opRename, newname, 0, 0)
 	d.change([]string{oldname, newname}, []*inode{nil, n})
 	return nil
 }

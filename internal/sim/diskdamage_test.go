@@ -9,7 +9,7 @@ import (
 // diskWith returns a disk with one durable file.
 func diskWith(t *testing.T, name string, data []byte) (*disk, vfs.File) {
 	t.Helper()
-	d := newDisk(newRandom(1, "disk"))
+	d := newDisk(newRandom(1, "disk"), func(byte, string, int64, int) {})
 	if err := d.MkdirAll(dataDir, 0); err != nil {
 		t.Fatal(err)
 	}

@@ -58,20 +58,26 @@ func (f *file) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// write puts bytes into the cache.
+func (f *file) write(p []byte, off int64) {
+	f.disk.note(opWrite, f.name, off, len(p))
+	f.node.writeAt(p, off)
+}
+
 // WriteAt implements vfs.File. A process can die with a part of its write in the cache.
 func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	if f.disk.dieAfter == 1 && f.disk.rng.chance(0.5) {
-		f.node.writeAt(p[:f.disk.rng.IntN(len(p)+1)], off)
+		f.write(p[:f.disk.rng.IntN(len(p)+1)], off)
 	}
 	f.disk.step()
 	switch {
 	case due(&f.disk.failWriteAt):
-		f.node.writeAt(p[:f.disk.rng.IntN(len(p)+1)], off)
+		f.write(p[:f.disk.rng.IntN(len(p)+1)], off)
 		return 0, pathError("write", f.name, errIO)
 	case f.disk.full && off+int64(len(p)) > int64(len(f.node.data)):
 		return 0, pathError("write", f.name, errFull)
 	}
-	f.node.writeAt(p, off)
+	f.write(p, off)
 	return len(p), nil
 }
 
@@ -87,6 +93,7 @@ func (f *file) Stat() (vfs.FileInfo, error) {
 func (f *file) Sync() error {
 	d := f.disk
 	d.step()
+	d.note(opSync, f.name, 0, d.failSyncs)
 	if d.failSyncs > 0 && f.node != nil {
 		d.failSyncs--
 		f.node.failSync()

@@ -93,8 +93,10 @@ type process struct {
 func newServer(w *world, id shard.ServerID, s shard.ID) *server {
 	v := &server{
 		w: w, id: id, shard: s, rng: newRandom(w.o.Seed, fmt.Sprintf("server %d", id)),
-		disk: newDisk(newRandom(w.o.Seed, fmt.Sprintf("disk %d", id))),
 	}
+	v.disk = newDisk(newRandom(w.o.Seed, fmt.Sprintf("disk %d", id)), func(op byte, name string, offset int64, size int) {
+		w.noteDisk(id, op, name, offset, size)
+	})
 	v.doTick, v.doLoop, v.doPersisted = v.tick, v.loop, v.persisted
 	return v
 }

@@ -12,17 +12,20 @@ import (
 type table struct {
 	*storage.MemoryTable
 	disk *disk
+	path string
 }
 
 // Apply implements storage.Table.
 func (t table) Apply(b *storage.Batch) error {
 	t.disk.step()
+	t.disk.note(opApply, t.path, 0, t.Pending())
 	return t.MemoryTable.Apply(b)
 }
 
 // Ingest implements storage.Table.
 func (t table) Ingest(r storage.Run) error {
 	t.disk.step()
+	t.disk.note(opIngest, t.path, 0, t.Pending())
 	if t.disk.failSyncs > 0 {
 		t.disk.failSyncs--
 		return fmt.Errorf("sync a run of the table: %w", errIO)
@@ -33,6 +36,7 @@ func (t table) Ingest(r storage.Run) error {
 // Flush implements storage.Table.
 func (t table) Flush() error {
 	t.disk.step()
+	t.disk.note(opFlush, t.path, 0, t.Pending())
 	if t.disk.failSyncs > 0 {
 		t.disk.failSyncs--
 		return fmt.Errorf("flush the table: %w", errIO)
@@ -45,7 +49,7 @@ func (d *disk) openTable(path string) (storage.Table, error) {
 	if d.tables[path] == nil {
 		d.tables[path] = storage.NewMemoryTable()
 	}
-	return table{d.tables[path], d}, nil
+	return table{d.tables[path], d, path}, nil
 }
 
 // openLog opens the applied state and the log, as package node does it.

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"raftbank/internal/invariant"
+	"raftbank/internal/ledger"
 	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 )
@@ -101,7 +102,7 @@ type world struct {
 	enabled map[Check]bool
 	fired   map[Check]bool
 	hash    hash.Hash
-	head    [33]byte  // what note writes
+	noted   []byte    // what note writes
 	story   io.Writer // --trace; nil: none
 	stopped bool
 }
@@ -326,14 +327,36 @@ func (w *world) say(actor, format string, args ...any) {
 
 // note adds something to the trace hash.
 func (w *world) note(kind byte, a, b uint64, data []byte) {
-	head := &w.head
-	head[0] = kind
-	binary.LittleEndian.PutUint64(head[1:], uint64(w.now))
-	binary.LittleEndian.PutUint64(head[9:], a)
-	binary.LittleEndian.PutUint64(head[17:], b)
-	binary.LittleEndian.PutUint64(head[25:], uint64(len(data)))
-	w.hash.Write(head[:])
-	w.hash.Write(data)
+	w.noted = append(w.noteHead(kind, a, b, len(data)), data...)
+	w.hash.Write(w.noted)
+}
+
+func (w *world) noteHead(kind byte, a, b uint64, size int) []byte {
+	le, head := binary.LittleEndian, append(w.noted[:0], kind)
+	for _, v := range [...]uint64{uint64(w.now), a, b, uint64(size)} {
+		head = le.AppendUint64(head, v)
+	}
+	return head
+}
+
+// noteResults adds what came of an entry.
+func (w *world) noteResults(id shard.ID, index uint64, results []ledger.Result) {
+	h := w.noteHead('r', uint64(id), index, len(results))
+	for i := range results {
+		r := &results[i]
+		h = append(h, byte(r.Code), byte(r.State), byte(r.Reason))
+		h = binary.LittleEndian.AppendUint32(h, r.Epoch)
+		h = binary.LittleEndian.AppendUint64(h, r.Row)
+	}
+	w.noted = h
+	w.hash.Write(h)
+}
+
+// noteDisk adds an operation of a server's disk: a write, or what the names of files become.
+func (w *world) noteDisk(id shard.ServerID, op byte, name string, offset int64, size int) {
+	h := w.noteHead(op, uint64(id), uint64(offset), size)
+	w.noted = append(h, name...)
+	w.hash.Write(w.noted)
 }
 
 // server returns a server by its id: they are numbered from 1 without gaps.
