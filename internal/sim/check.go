@@ -287,6 +287,9 @@ func (k *checker) row(t *shardTruth, r *ledger.Row) {
 	case ledger.RowPrepare:
 		if r.State == ledger.Prepared {
 			t.move(r, 0, +1)
+			if k.w.calm {
+				k.staysNotPrepared(t, r.Record.ID)
+			}
 			k.w.load.spring(r.Record.ID)
 			k.w.load.tempt(r)
 		} else {

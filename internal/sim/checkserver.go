@@ -154,16 +154,22 @@ func (k *checker) mayTakePart(s *server) {
 	}
 }
 
-// nothingStaysPrepared: what is prepared when the faults end is finished pendingUs later.
+// nothingStaysPrepared: what is prepared when the faults end does not stay so.
 func (k *checker) nothingStaysPrepared() {
 	for _, t := range k.shards {
 		for _, id := range t.state.Prepared() {
-			k.w.after(pendingUs, func() {
-				k.looked(CheckPendingAge)
-				if o, _ := t.state.Lookup(id); o.State == ledger.Prepared {
-					k.w.fail(CheckPendingAge, "%s is still prepared at %s, %d s after the last fault", id, t.id, pendingUs/second)
-				}
-			})
+			k.staysNotPrepared(t, id)
 		}
 	}
+}
+
+// staysNotPrepared: in the liveness phase a transfer is finished pendingUs after it was prepared, or after the shards became healthy.
+func (k *checker) staysNotPrepared(t *shardTruth, id ledger.TransferID) {
+	since := max(k.w.now, k.w.healed+healthyUs)
+	k.w.after(since+pendingUs-k.w.now, func() {
+		k.looked(CheckPendingAge)
+		if o, _ := t.state.Lookup(id); o.State == ledger.Prepared {
+			k.w.fail(CheckPendingAge, "%s has been prepared at %s for %d s on healthy shards", id, t.id, (k.w.now-since)/second)
+		}
+	})
 }

@@ -96,7 +96,8 @@ type world struct {
 	load    *workload
 	nemesis *nemesis
 	check   *checker
-	calm    bool // the liveness phase: no new faults, no new transfers
+	calm    bool  // the liveness phase: no new faults, no new transfers
+	healed  int64 // when it began
 
 	report  *Report
 	enabled map[Check]bool
@@ -167,14 +168,13 @@ func (w *world) healedBy(t int64) int64 { return max(w.now, min(t, w.plan.durati
 func (w *world) run() {
 	w.after(w.rng.between(200*millisecond, 2*second), w.nemesis.strike)
 	w.until(w.plan.durationUs, func() bool { return false })
-	w.calm = true
+	w.calm, w.healed = true, w.now
 	w.say("world", "faults stop, everything is started again")
 	w.nemesis.heal()
 	w.nemesis.linger()
 	w.check.nothingStaysPrepared()
-	healed := w.now
 	if !w.settles() {
-		w.fail(CheckProgress, "%d s after the last fault: %s", (w.now-healed)/second, w.check.unsettled())
+		w.fail(CheckProgress, "%d s after the last fault: %s", (w.now-w.healed)/second, w.check.unsettled())
 	}
 	w.load.resolveAll()
 	resolving := w.now
@@ -214,7 +214,8 @@ func (w *world) healLast() {
 // (docs/PROTOCOL.md, section 5); elections and restarts come before that.
 const (
 	settleUs  = 20 * second
-	pendingUs = 14 * second // 4 s for restarts and elections, then t2 and 5 s more
+	healthyUs = 2 * second  // after the last fault every shard has restarted what it needs, and has a leader that knows what is prepared
+	pendingUs = 10 * second // t2 and 5 s more
 	resolveUs = 20 * second
 	installUs = 2 * second // a replica restarts with a checkpoint that it fetched, and gets the entries behind it
 )
