@@ -487,7 +487,7 @@ func (l *workload) resolveAll() {
 // auditAgain takes the audit that is due again, if one is.
 func (l *workload) auditAgain() {
 	if l.unaudited {
-		l.open = 1
+		l.open++
 		l.audit(l.w.clients[0])
 	}
 }
@@ -506,7 +506,13 @@ func (l *workload) resolvedOne(c *clientProc, s *submission, r *session.Result) 
 	if c.id != 1 || s.kind != askResolve || l.open == 0 {
 		return
 	}
-	if r.Decision == txn.DecidedUnknown || r.Decision == txn.DecidedUnavailable && !r.NotFound {
+	open := r.Decision == txn.DecidedUnknown || r.Decision == txn.DecidedUnavailable && !r.NotFound
+	if open && l.w.nemesis.mayLeadSlowly() {
+		l.pending = append(l.pending, s.id) // asked again
+		l.resolveMore()
+		return
+	}
+	if open {
 		l.w.fail(CheckProgress, "%s on a healthy bank: told %s: %s", s.name(), r.Decision, r.Detail)
 		return
 	}

@@ -54,6 +54,9 @@ func (l *workload) lastDone(s *submission, r *session.Result) {
 		return
 	}
 	l.last--
+	if l.w.nemesis.mayLeadSlowly() {
+		return // whatever it is
+	}
 	if r.Decision != txn.DecidedCommitted && (r.Decision != txn.DecidedAborted || r.Reason != ledger.ReasonInsufficientFunds) {
 		l.w.fail(CheckProgress, "%s on a bank at rest: told %s %s: %s", s.name(), r.Decision, reasonText(r.Reason), r.Detail)
 	}
