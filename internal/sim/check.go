@@ -137,6 +137,7 @@ func (k *checker) oneLeaderPerTerm(t *shardTruth, s *server) {
 		k.w.report.Elections++
 	}
 	s.leads = true
+	s.ledLate = s.ledLate || s.trouble != ""
 }
 
 // committed: entries of one index are the same on every replica, for ever.

@@ -57,9 +57,9 @@ func (n *nemesis) troubled(id shard.ID) int {
 	return count
 }
 
-// mayLeadSlowly says whether a server may lead that is late, or only reached now and then.
-func (n *nemesis) mayLeadSlowly() bool {
-	return slices.ContainsFunc(n.w.servers, func(s *server) bool { return s.trouble.late() })
+// lateLeader says whether, in what is left of trouble, a server has led that is late, or only reached now and then.
+func (n *nemesis) lateLeader() bool {
+	return slices.ContainsFunc(n.w.servers, func(s *server) bool { return s.trouble.late() && s.ledLate })
 }
 
 // late says whether a server in that trouble may lead all the same.
@@ -121,7 +121,7 @@ func (n *nemesis) release() bool {
 	any := false
 	for _, s := range n.w.servers {
 		any = any || s.trouble != ""
-		s.trouble = ""
+		s.trouble, s.ledLate = "", false
 	}
 	if any {
 		n.w.say("world", "nothing is in trouble any more")

@@ -41,6 +41,7 @@ type server struct {
 	lost    bool
 	copied  bool // its disk is about to be rolled back
 	trouble trouble
+	ledLate bool // while it was in trouble
 	joined  bool // it has been a member of its group
 	// replacing: its disk is a new one, and it waits to be taken into its group again.
 	replacing bool

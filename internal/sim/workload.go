@@ -394,7 +394,7 @@ func (l *workload) audited(c *clientProc, s *submission, r *session.Result) {
 		return
 	}
 	l.open--
-	if l.unaudited = r.Audit == nil && l.w.nemesis.mayLeadSlowly(); l.unaudited {
+	if l.unaudited = r.Audit == nil && l.w.nemesis.lateLeader(); l.unaudited {
 		return // a leader that is late by more than a shard's patience; when all are healed, another one
 	}
 	if r.Audit == nil {
@@ -507,7 +507,7 @@ func (l *workload) resolvedOne(c *clientProc, s *submission, r *session.Result) 
 		return
 	}
 	open := r.Decision == txn.DecidedUnknown || r.Decision == txn.DecidedUnavailable && !r.NotFound
-	if open && l.w.nemesis.mayLeadSlowly() {
+	if open && l.w.nemesis.lateLeader() {
 		l.pending = append(l.pending, s.id) // asked again
 		l.resolveMore()
 		return

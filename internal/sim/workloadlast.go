@@ -54,7 +54,7 @@ func (l *workload) lastDone(s *submission, r *session.Result) {
 		return
 	}
 	l.last--
-	if l.w.nemesis.mayLeadSlowly() {
+	if l.w.nemesis.lateLeader() {
 		return // whatever it is
 	}
 	if r.Decision != txn.DecidedCommitted && (r.Decision != txn.DecidedAborted || r.Reason != ledger.ReasonInsufficientFunds) {

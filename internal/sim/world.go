@@ -178,7 +178,7 @@ func (w *world) run() {
 	}
 	w.load.resolveAll()
 	resolving := w.now
-	if !w.until(resolving+resolveUs, w.load.resolved) && !w.nemesis.mayLeadSlowly() {
+	if !w.until(resolving+resolveUs, w.load.resolved) && !w.nemesis.lateLeader() {
 		w.fail(CheckProgress, "%d s after the bank settled: %s", resolveUs/second, w.load.unresolved())
 	}
 	if !w.until(w.now+settleUs, w.check.settled) {
