@@ -57,15 +57,18 @@ func (k *checker) accountsAreLinear() {
 	}
 	legs := k.postedLegs()
 	for _, a := range k.w.load.accounts {
-		ops := k.historyOf(a, legs[a])
-		if len(ops) == 0 {
+		all := k.historyOf(a, legs[a])
+		if len(all) == 0 {
 			continue
 		}
 		k.looked(CheckLinear)
-		ok, whole := linearizable(k.w.plan.opening, ops)
-		if !whole {
+		ops := cutHistory(all)
+		ok, decided := linearizable(k.w.plan.opening, ops)
+		if decided < len(ops) {
 			k.w.report.Checked[undecided]++
 		}
+		k.w.report.Checked[linearGiven] += decided
+		k.w.report.Checked[linearLeftOut] += len(all) - decided
 		if !ok {
 			k.w.fail(CheckLinear, "the history of account %d, %d operations, is not linearizable", a, len(ops))
 			return
@@ -73,22 +76,26 @@ func (k *checker) accountsAreLinear() {
 	}
 }
 
-// undecided names, among what was checked, histories of which only a beginning was small enough to decide.
-const undecided = "linear-in-part"
+// Among what was checked: histories of which only a beginning was small enough to decide; operations that were in
+// what was decided; and those that were left out, by the bounds or behind such a beginning. Reads that say nothing more count nowhere.
+const (
+	undecided     = "linear-in-part"
+	linearGiven   = "linear operations"
+	linearLeftOut = "linear operations left out"
+)
 
 // linearizable reports whether a history is linearizable, or if its search takes too many steps, the longest of its halves,
-// quarters and so on from its beginning that can be decided; whole says which.
-func linearizable(opening uint64, ops []porcupine.Operation) (ok, whole bool) {
+// quarters and so on from its beginning that can be decided; decided is how many operations that has.
+func linearizable(opening uint64, ops []porcupine.Operation) (ok bool, decided int) {
 	for part := ops; ; part = endAt(ops, len(part)/2) {
 		steps := 0
 		if ok := porcupine.CheckOperations(account(opening, &steps), part); steps <= linearSteps {
-			return ok, len(part) == len(ops)
+			return ok, len(part)
 		}
 	}
 }
 
-// historyOf lists an account's operations by their beginning, cut where Porcupine's bounds are reached. What
-// begins before the cut and ends after it stays open.
+// historyOf lists an account's operations by their beginning.
 func (k *checker) historyOf(a shard.Account, legs []postedLeg) []porcupine.Operation {
 	var ops []porcupine.Operation
 	reads := 0
@@ -123,7 +130,7 @@ func (k *checker) historyOf(a shard.Account, legs []postedLeg) []porcupine.Opera
 		}
 		return 0
 	})
-	return cutHistory(fewerReads(ops))
+	return fewerReads(ops)
 }
 
 // fewerReads drops reads that say nothing more. Sums only grow, so that an account shows given ones in one stretch of time. It
@@ -158,7 +165,8 @@ func fewerReads(ops []porcupine.Operation) []porcupine.Operation {
 	return kept
 }
 
-// cutHistory ends a history before too many operations, or too many transfers at once.
+// cutHistory ends a history where Porcupine's bounds are reached: before too many operations, or too many transfers at once.
+// What begins before the cut and ends after it stays open.
 func cutHistory(ops []porcupine.Operation) []porcupine.Operation {
 	for i, op := range ops {
 		open := 0
