@@ -26,6 +26,7 @@ type clientProc struct {
 	flushDue   bool
 	busy       int   // operations of the workload in flight
 	readsAt    int64 // a slow reader: when it reads again
+	readsDue   bool  // no answer has waited for it yet
 	crashPoint int   // of this incarnation, 0: none
 	// Method values, made once: they are planned all the time.
 	doTick, doFlush func()
@@ -120,6 +121,7 @@ func (c *clientProc) flush() {
 		}
 	}
 	if out.Crash {
+		c.w.struck(faultCrashPoint)
 		c.w.recovery("client died at a crash point")
 		c.die("at its crash point")
 	}
@@ -150,15 +152,16 @@ func actorName(s shard.ID) string {
 
 // readLater lets the client read no answers for a while.
 func (c *clientProc) readLater(us int64) {
-	c.w.struck(faultSlowReader)
+	c.readsDue = true
 	c.readsAt = c.w.healedBy(c.w.now + us)
 	c.w.say(c.name(), "does not read until %d ms", c.readsAt/millisecond)
 }
 
 // die ends the incarnation: its answers are never known, and its journal remains.
-func (c *clientProc) die(how string) {
+// It reports whether there was one.
+func (c *clientProc) die(how string) bool {
 	if !c.up {
-		return
+		return false
 	}
 	c.up = false
 	c.generation++
@@ -169,6 +172,7 @@ func (c *clientProc) die(how string) {
 		wait = 0
 	}
 	c.w.after(wait, func() { c.start(0) })
+	return true
 }
 
 func (c *clientProc) connected(to shard.ServerID, k *conn) {

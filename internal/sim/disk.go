@@ -26,6 +26,7 @@ var (
 
 // crashSignal is thrown by a disk operation at which its process is to die.
 type crashSignal struct {
+	fault fault
 	power bool
 	where string
 }
@@ -53,6 +54,7 @@ type nameOp struct {
 type disk struct {
 	rng     random
 	note    diskNote
+	struck  func(fault)       // is told when a fault has an effect
 	names   map[string]*inode // files by path; directories are in dirs
 	platter map[string]*inode
 	pending []nameOp
@@ -91,7 +93,7 @@ const (
 )
 
 func newDisk(rng random, note diskNote) *disk {
-	return &disk{rng: rng, note: note, names: map[string]*inode{}, platter: map[string]*inode{}, dirs: map[string]bool{"/": true},
+	return &disk{rng: rng, note: note, struck: func(fault) {}, names: map[string]*inode{}, platter: map[string]*inode{}, dirs: map[string]bool{"/": true},
 		tables: map[string]*storage.MemoryTable{}}
 }
 
@@ -101,7 +103,7 @@ func (d *disk) step() {
 		return
 	}
 	if d.dieAfter--; d.dieAfter == 0 {
-		panic(crashSignal{power: d.diePower, where: "in a disk operation"})
+		panic(crashSignal{fault: faultDiskCrash, power: d.diePower, where: "in a disk operation"})
 	}
 }
 
@@ -119,6 +121,24 @@ func (d *disk) release() {
 // heal ends every fault that is not damage.
 func (d *disk) heal() {
 	d.dieAfter, d.failSyncs, d.failReadAt, d.failWriteAt, d.full, d.noFiles, d.misread = 0, 0, 0, 0, false, false, false
+}
+
+// outOfFiles says whether no file can be opened.
+func (d *disk) outOfFiles() bool {
+	if d.noFiles {
+		d.struck(faultNoFiles)
+	}
+	return d.noFiles
+}
+
+// syncFails says whether this sync is to fail.
+func (d *disk) syncFails() bool {
+	if d.failSyncs == 0 {
+		return false
+	}
+	d.failSyncs--
+	d.struck(faultFsync)
+	return true
 }
 
 // due counts down to the operation that is to fail.
@@ -234,7 +254,7 @@ func (d *disk) find(op, name string) (*inode, error) {
 // Create implements vfs.FS.
 func (d *disk) Create(name string, _ vfs.DiskWriteCategory) (vfs.File, error) {
 	d.step()
-	if d.noFiles {
+	if d.outOfFiles() {
 		return nil, pathError("create", name, errNoFiles)
 	}
 	if !d.dirs[path.Dir(name)] {
@@ -263,7 +283,7 @@ func (d *disk) Link(oldname, newname string) error {
 
 // Open implements vfs.FS.
 func (d *disk) Open(name string, _ ...vfs.OpenOption) (vfs.File, error) {
-	if d.noFiles {
+	if d.outOfFiles() {
 		return nil, pathError("open", name, errNoFiles)
 	}
 	n, err := d.find("open", name)
@@ -283,7 +303,7 @@ func (d *disk) OpenReadWrite(name string, c vfs.DiskWriteCategory, _ ...vfs.Open
 
 // OpenDir implements vfs.FS.
 func (d *disk) OpenDir(name string) (vfs.File, error) {
-	if d.noFiles {
+	if d.outOfFiles() {
 		return nil, pathError("open", name, errNoFiles)
 	}
 	if !d.dirs[name] {

@@ -34,6 +34,7 @@ func (f *file) Read(p []byte) (int, error) {
 // ReadAt implements vfs.File.
 func (f *file) ReadAt(p []byte, off int64) (int, error) {
 	if due(&f.disk.failReadAt) {
+		f.disk.struck(faultRead)
 		return 0, pathError("read", f.name, errIO)
 	}
 	if off >= int64(len(f.node.data)) {
@@ -43,6 +44,7 @@ func (f *file) ReadAt(p []byte, off int64) (int, error) {
 	if f.disk.misread && off == 0 && n == len(f.node.data) {
 		if _, ok := segmentOf(f.name); ok && f.disk.damageIn(p, f.node, faultMisdirect) {
 			f.disk.misread, f.disk.misled = false, true
+			f.disk.struck(faultMisread)
 		}
 	}
 	if n < len(p) {
@@ -72,9 +74,11 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	f.disk.step()
 	switch {
 	case due(&f.disk.failWriteAt):
+		f.disk.struck(faultWrite)
 		f.write(p[:f.disk.rng.IntN(len(p)+1)], off)
 		return 0, pathError("write", f.name, errIO)
 	case f.disk.full && off+int64(len(p)) > int64(len(f.node.data)):
+		f.disk.struck(faultFull)
 		return 0, pathError("write", f.name, errFull)
 	}
 	f.write(p, off)
@@ -94,8 +98,7 @@ func (f *file) Sync() error {
 	d := f.disk
 	d.step()
 	d.note(opSync, f.name, 0, d.failSyncs)
-	if d.failSyncs > 0 && f.node != nil {
-		d.failSyncs--
+	if f.node != nil && d.syncFails() {
 		f.node.failSync()
 		return fmt.Errorf("sync %s: %w", f.name, errIO)
 	}

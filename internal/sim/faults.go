@@ -164,8 +164,16 @@ func enabledFaults(names []string) (map[fault]bool, error) {
 	return on, nil
 }
 
-// struck counts a fault.
+// struck counts a fault, when it has an effect.
 func (w *world) struck(f fault) { w.report.Faults[string(f)]++ }
+
+// struckNow counts a fault when it first has an effect.
+func (w *world) struckNow(f fault, due *bool) {
+	if *due {
+		*due = false
+		w.struck(f)
+	}
+}
 
 // recovery counts how a server ended or came back after a fault.
 func (w *world) recovery(what string) { w.report.Recoveries[what]++ }

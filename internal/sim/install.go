@@ -44,8 +44,11 @@ func (n *network) partSent(from, to *server) {
 	if n.rng.chance(0.2) {
 		victim = from
 	}
-	n.w.struck(faultFetch)
-	n.w.after(n.rng.between(0, 20*millisecond), func() { victim.die(power, "while a checkpoint is fetched") })
+	n.w.after(n.rng.between(0, 20*millisecond), func() {
+		if victim.die(power, "while a checkpoint is fetched") {
+			n.w.struck(faultFetch)
+		}
+	})
 }
 
 // partDamaged may change a bit of a part in the sender's memory, before the frame has its checksum.

@@ -35,20 +35,21 @@ func (n *nemesis) strike() {
 	if n.w.now < n.shieldUntil && f != faultClient && f != faultCrashPoint && f != faultSlowReader {
 		return
 	}
-	if n.cause(f, s) && f != faultSlowReader {
+	if n.cause(f, s) {
 		n.w.struck(f)
 	}
 }
 
-// cause lets a fault happen to a server. It returns false if it cannot.
+// cause lets a fault happen to a server. It returns false if it cannot, or if it is counted when it has its effect.
 func (n *nemesis) cause(f fault, s *server) bool {
 	switch f {
 	case faultPartition, faultOneWay, faultIsolate, faultRing, faultBridge, faultFlap, faultSwizzle, faultClog:
-		n.disturb(f, s)
+		return n.disturb(f, s)
 	case faultBitFlip, faultTruncate, faultZero, faultMissing, faultMisdirect, faultStale, faultWipe:
 		return n.breakDisk(f, s)
 	case faultRollback:
-		return n.rollBack(s)
+		n.rollBack(s)
+		return false // counted when it happens
 	case faultStrand:
 		if n.w.plan.audits > 0 && n.rng.chance(0.7) {
 			n.atBarrier = s.shard
@@ -57,22 +58,27 @@ func (n *nemesis) cause(f fault, s *server) bool {
 		return n.strand(s)
 	case faultFsync, faultSlowFsync, faultRead, faultMisread, faultWrite, faultFull, faultNoFiles:
 		n.failDisk(f, s)
+		return false // counted when it happens
 	case faultLeaders:
-		n.pauseLeaders()
+		return n.pauseLeaders()
 	case faultShardKill, faultShard:
-		for _, t := range n.w.of(s.shard) {
-			t.die(f == faultShard, "whole shard")
-		}
+		return dieTogether(n.w.of(s.shard), f == faultShard, "whole shard")
 	case faultBankKill, faultBank:
-		for _, t := range n.w.servers {
-			t.die(f == faultBank, "whole bank")
-		}
+		return dieTogether(n.w.servers, f == faultBank, "whole bank")
 	case faultClient, faultCrashPoint, faultSlowReader:
-		n.disturbClient(f)
+		return n.disturbClient(f)
 	default:
 		return n.disturbServer(f, s)
 	}
-	return true
+}
+
+// dieTogether ends the processes of some servers. It reports whether there was one.
+func dieTogether(servers []*server, power bool, how string) bool {
+	any := false
+	for _, s := range servers {
+		any = s.die(power, how) || any
+	}
+	return any
 }
 
 // barrier is told that a shard has cut its log for an audit.
@@ -93,37 +99,43 @@ func (n *nemesis) strandSoon(id shard.ID) {
 	})
 }
 
-// disturbServer lets a fault happen to one process.
+// disturbServer lets a fault happen to one process. It returns false if it cannot, or if it is counted when it has its effect.
 func (n *nemesis) disturbServer(f fault, s *server) bool {
 	switch f {
 	case faultKill:
-		s.die(false, "killed")
+		return s.die(false, "killed")
 	case faultPower:
-		s.die(true, "power failure")
+		return s.die(true, "power failure")
 	case faultDiskCrash:
 		if s.dieInJob = n.rng.chance(0.5); s.dieInJob {
 			n.w.say(s.name(), "will die while it makes its next checkpoint")
-			break
+			return false // counted when it dies, as all of these
 		}
 		s.disk.dieAfter, s.disk.diePower = 1+n.rng.IntN(12), n.rng.chance(0.7)
 		n.w.say(s.name(), "will die at disk operation %d", s.disk.dieAfter)
+		return false
 	case faultStep:
 		s.dieSteps, s.stepPower = 1+n.rng.IntN(40), n.rng.chance(0.5)
+		return false
 	case faultStop:
 		return s.stop()
 	case faultPause:
-		s.pause()
 		n.w.say(s.name(), "paused")
 		n.end(s.resume)
+		return s.pause()
 	case faultStarve:
+		s.starveDue = true
 		s.starvedUntil = n.w.now + n.rng.between(second, 10*second)
 		n.w.say(s.name(), "starves")
+		return false // counted when it waits
 	case faultHandOver:
 		if s.machine == nil || s.paused || s.writing {
 			return false
 		}
+		leads := s.machine.IsLeader()
 		s.machine.TransferLeadership()
 		s.wake()
+		return leads
 	case faultClock:
 		jump := n.rng.between(3600, 10*365*86400) * 1e9
 		if n.rng.chance(0.5) {
@@ -137,23 +149,26 @@ func (n *nemesis) disturbServer(f fault, s *server) bool {
 	return true
 }
 
-// pauseLeaders lets every leader stand still for a while of its own.
-func (n *nemesis) pauseLeaders() {
+// pauseLeaders lets every leader stand still for a while of its own. It reports whether there was one.
+func (n *nemesis) pauseLeaders() bool {
+	any := false
 	for _, s := range n.w.servers {
 		if s.up && s.machine != nil && s.machine.IsLeader() {
-			s.pause()
+			any = s.pause() || any
 			n.w.say(s.name(), "paused")
 			n.w.after(n.rng.between(200*millisecond, 1200*millisecond), s.resume)
 		}
 	}
+	return any
 }
 
 // pauseLeadersIn does so in a while.
 func (n *nemesis) pauseLeadersIn(us int64) {
 	n.w.after(us, func() {
 		if !n.w.calm && n.w.now >= n.shieldUntil {
-			n.pauseLeaders()
-			n.w.struck(faultLeaders)
+			if n.pauseLeaders() {
+				n.w.struck(faultLeaders)
+			}
 		}
 	})
 }
@@ -163,21 +178,22 @@ func (n *nemesis) end(f func()) {
 	n.w.after(n.rng.between(50*millisecond, 10*second), f)
 }
 
-func (n *nemesis) disturbClient(f fault) {
+// disturbClient lets a fault happen to a client. It returns false if it is counted when it happens.
+func (n *nemesis) disturbClient(f fault) bool {
 	c := pick(n.rng, n.w.clients)
 	switch f {
 	case faultClient:
-		c.die("by a kill")
-		return
+		return c.die("by a kill")
 	case faultSlowReader:
 		c.readLater(n.rng.between(100*millisecond, 10*second))
-		return
+		return false
 	}
 	if c.up {
 		c.die("to come back with a crash point")
 	}
 	point := 1 + n.rng.IntN(8)
 	n.w.after(n.rng.between(0, second), func() { c.start(point) })
+	return false
 }
 
 // died plans the restart of a server.

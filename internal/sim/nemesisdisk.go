@@ -4,7 +4,7 @@ import (
 	"raftbank/internal/shard"
 )
 
-// failDisk lets a disk fail for a moment, without damage to what it holds.
+// failDisk lets a disk fail for a moment, without damage to what it holds. It is counted when it fails.
 func (n *nemesis) failDisk(f fault, s *server) {
 	d := s.disk
 	n.w.say(s.name(), "%s", f)
@@ -12,6 +12,7 @@ func (n *nemesis) failDisk(f fault, s *server) {
 	case faultFsync:
 		d.failSyncs = 1
 	case faultSlowFsync:
+		s.slowSyncDue = true
 		s.slowSyncUntil = n.w.now + n.rng.between(100*millisecond, 10*second)
 	case faultRead:
 		// The log is read when a process starts.
@@ -70,13 +71,13 @@ func (n *nemesis) broken(id shard.ID) int {
 
 // rollBack puts an older copy of its data directory in place of a server's. The promise holds while the other
 // servers of the shard live, so nothing else happens to them meanwhile.
-func (n *nemesis) rollBack(s *server) bool {
+func (n *nemesis) rollBack(s *server) {
 	if n.rolledBack || n.w.plan.beyond || s.broken() || n.broken(s.shard) >= (n.w.plan.replicas-1)/2 {
-		return false
+		return
 	}
 	for _, t := range n.w.of(s.shard) {
 		if !t.up || t.paused || t.machine == nil {
-			return false
+			return
 		}
 	}
 	n.rolledBack, s.copied = true, true
@@ -95,10 +96,10 @@ func (n *nemesis) rollBack(s *server) bool {
 			return
 		}
 		s.suspect = string(faultRollback)
+		n.w.struck(faultRollback)
 		s.die(false, "its directory is rolled back")
 		s.disk.restore(old)
 		// Until it starts, what it sent has arrived: putting a copy in place takes a while.
 		s.notBefore = n.w.now + 3*second
 	})
-	return true
 }

@@ -8,17 +8,19 @@ import (
 // cuts are directed pairs of ends of which the second does not hear the first.
 type cuts [][2]int
 
-// disturb lets a fault of the network happen, with s in its middle.
-func (n *nemesis) disturb(f fault, s *server) {
+// disturb lets a fault of the network happen, with s in its middle. It reports whether it cuts or slows anybody.
+func (n *nemesis) disturb(f fault, s *server) bool {
 	switch f {
 	case faultClog:
 		n.w.net.clogged[int(s.id)] = true
 		n.w.say(s.name(), "clogged")
 		n.end(func() { delete(n.w.net.clogged, int(s.id)) })
 	case faultFlap:
-		n.flap(n.split(faultPartition, s), 4+n.rng.IntN(12))
+		c := n.split(faultPartition, s)
+		n.flap(c, 4+n.rng.IntN(12))
+		return len(c) > 0
 	case faultSwizzle:
-		n.swizzle()
+		return n.swizzle()
 	default:
 		c := n.split(f, s)
 		n.cut(c)
@@ -26,7 +28,9 @@ func (n *nemesis) disturb(f fault, s *server) {
 			n.mend(c)
 			n.w.say("network", "%s ends", f)
 		})
+		return len(c) > 0
 	}
+	return true
 }
 
 func (n *nemesis) cut(c cuts) {
@@ -146,8 +150,9 @@ func (n *nemesis) flap(c cuts, times int) {
 	})
 }
 
-// swizzle cuts some servers off one after the other, and lets them come back in another order.
-func (n *nemesis) swizzle() {
+// swizzle cuts some servers off one after the other, and lets them come back in another order. It reports
+// whether there are any.
+func (n *nemesis) swizzle() bool {
 	var chosen []cuts
 	for _, s := range n.w.servers {
 		if n.rng.chance(0.5) {
@@ -166,6 +171,7 @@ func (n *nemesis) swizzle() {
 			})
 		}
 	}
+	return len(chosen) > 0
 }
 
 func cutText(ends []int, side map[int]bool) string {

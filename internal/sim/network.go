@@ -226,6 +226,9 @@ func (n *network) answer(s *server, id uint64, m wire.Message) {
 		n.breakConn(k, frame, damaged)
 		return
 	}
+	if k.client.readsAt > n.w.now {
+		n.w.struckNow(faultSlowReader, &k.client.readsDue)
+	}
 	k.toClient = max(k.toClient+1, n.w.now+n.delay(from, to), k.client.readsAt)
 	n.w.after(k.toClient-n.w.now, func() {
 		if !k.clientOpen || !k.client.alive(k.clientGeneration) || n.cut[[2]int{from, to}] {

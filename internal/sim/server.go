@@ -52,6 +52,8 @@ type server struct {
 	notBefore int64
 	// slowSyncUntil and starvedUntil are when its disk and its processor are at their usual speed again.
 	slowSyncUntil, starvedUntil int64
+	// slowSyncDue and starveDue say that this has yet to have an effect.
+	slowSyncDue, starveDue bool
 	// Method values, made once: they are planned all the time.
 	doTick, doLoop, doPersisted func()
 
@@ -98,6 +100,7 @@ func newServer(w *world, id shard.ServerID, s shard.ID) *server {
 	v.disk = newDisk(newRandom(w.o.Seed, fmt.Sprintf("disk %d", id)), func(op byte, name string, offset int64, size int) {
 		w.noteDisk(id, op, name, offset, size)
 	})
+	v.disk.struck = w.struck
 	v.doTick, v.doLoop, v.doPersisted = v.tick, v.loop, v.persisted
 	return v
 }
@@ -134,6 +137,7 @@ func (s *server) do(f func()) {
 				s.die(false, "of a failed assertion")
 				return
 			}
+			s.w.struck(signal.fault)
 			s.w.recovery("died " + signal.where)
 			s.die(signal.power, signal.where)
 		}
@@ -297,6 +301,7 @@ func (s *server) wake() {
 	delay := s.rng.between(0, 100)
 	if s.w.now < s.starvedUntil {
 		delay = s.rng.between(0, 200*millisecond)
+		s.w.struckNow(faultStarve, &s.starveDue)
 	}
 	s.after(delay, s.doLoop)
 }
@@ -404,6 +409,7 @@ func (s *server) turn() {
 	s.writing = true
 	delay := s.rng.between(s.w.plan.fsyncUs/4, s.w.plan.fsyncUs)
 	if s.w.now < s.slowSyncUntil {
+		s.w.struckNow(faultSlowFsync, &s.slowSyncDue)
 		delay = s.w.healedBy(s.w.now+s.rng.between(100*millisecond, 10*second)) - s.w.now
 	}
 	s.after(delay, s.doPersisted)
@@ -412,7 +418,7 @@ func (s *server) turn() {
 // pass is a point between two steps, at which the process may be told to die.
 func (s *server) pass() {
 	if due(&s.dieSteps) {
-		panic(crashSignal{power: s.stepPower, where: "between two steps"})
+		panic(crashSignal{fault: faultStep, power: s.stepPower, where: "between two steps"})
 	}
 }
 
@@ -545,10 +551,10 @@ func (s *server) stopped() {
 	s.die(false, "stopped")
 }
 
-// die ends the process; with power, its disk loses what was not synced.
-func (s *server) die(power bool, how string) {
+// die ends the process; with power, its disk loses what was not synced. It reports whether there was one.
+func (s *server) die(power bool, how string) bool {
 	if !s.up {
-		return
+		return false
 	}
 	s.up = false
 	s.generation++
@@ -560,9 +566,15 @@ func (s *server) die(power bool, how string) {
 	s.w.say(s.name(), "dies (%s, power lost: %v)", how, power)
 	s.w.net.serverDied(s, power)
 	s.w.nemesis.died(s)
+	return true
 }
 
-func (s *server) pause() { s.paused = true }
+// pause lets the process stand still. It reports whether there is one, and it did not already.
+func (s *server) pause() bool {
+	was := s.paused
+	s.paused = true
+	return s.up && !was
+}
 
 // resume lets a process that stood still go on. What came meanwhile waits in its connections, and in which order it
 // reads those is chance: it may hear clients before its peers tell it what has happened.

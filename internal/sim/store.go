@@ -26,8 +26,7 @@ func (t table) Apply(b *storage.Batch) error {
 func (t table) Ingest(r storage.Run) error {
 	t.disk.step()
 	t.disk.note(opIngest, t.path, 0, t.Pending())
-	if t.disk.failSyncs > 0 {
-		t.disk.failSyncs--
+	if t.disk.syncFails() {
 		return fmt.Errorf("sync a run of the table: %w", errIO)
 	}
 	return t.MemoryTable.Ingest(r)
@@ -37,8 +36,7 @@ func (t table) Ingest(r storage.Run) error {
 func (t table) Flush() error {
 	t.disk.step()
 	t.disk.note(opFlush, t.path, 0, t.Pending())
-	if t.disk.failSyncs > 0 {
-		t.disk.failSyncs--
+	if t.disk.syncFails() {
 		return fmt.Errorf("flush the table: %w", errIO)
 	}
 	return t.MemoryTable.Flush()
