@@ -70,6 +70,7 @@ const (
 	IDGroupOverwritten
 	IdsMissing
 	RepairNotWritten
+	SyncRetried
 	BlockUnchecked
 	FrameUnchecked
 	RetryNewID
@@ -177,6 +178,7 @@ func All() []Info {
 		{IDGroupOverwritten, "id-group-overwritten", "ids go to the table without the others of their group that it holds", "", "once"},
 		{IdsMissing, "ids-missing", "a checkpoint counts ids as written that are in memory only", "", "once"},
 		{RepairNotWritten, "repair-not-written", "what recovery read is synced and not written again", "", "recovery"},
+		{SyncRetried, "sync-retried", "a sync of the log that failed is tried again, and the process goes on when that says ok", "", "recovery"},
 		{BlockUnchecked, "block-unchecked", "the checksum of a log block is not checked", "", "log"},
 		{FrameUnchecked, "frame-unchecked", "the checksum of a frame is not checked", "", "frames"},
 		{RetryNewID, "retry-new-id", "a client sends a transfer again under a new id", "", "model"},

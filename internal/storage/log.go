@@ -455,7 +455,11 @@ func (l *Log) put(b []byte, kind blockKind, sync bool) error {
 }
 
 func (l *Log) sync() error {
-	if err := l.segment.file.SyncData(); err != nil {
+	err := l.segment.file.SyncData()
+	if planted.On(planted.SyncRetried) && err != nil {
+		err = l.segment.file.SyncData()
+	}
+	if err != nil {
 		return l.fail("sync", err)
 	}
 	l.written.Syncs++
