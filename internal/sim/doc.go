@@ -3,8 +3,8 @@
 // server runs: ledger, txn, replica, storage, session and wire, unchanged.
 //
 // A run has a safety phase, in which faults drawn from the seed strike, and a liveness phase, in which
-// they stop, everything that is not lost for good is started again, and the bank must settle in
-// bounded simulated time. Checkers look at every applied entry and every answer; the first
+// they stop, everything that is not lost for good is started again, in half of the seeds but for a minority
+// of each shard, and the bank must settle in bounded simulated time. Checkers look at every applied entry and every answer; the first
 // violation ends the run and names the checker.
 //
 // Invariants of the simulator itself:
