@@ -325,3 +325,38 @@ func TestCheckpointBehindReset(t *testing.T) {
 		t.Errorf("term of entry 500: %d, %v", term, err)
 	}
 }
+
+// TestNothingComesBackFromBeforeAReset lets power fail when a log has begun anew and goes on in the segment that was ready
+// before: what it had given up does not come back, not even for a start that no longer reads the segment of the reset.
+func TestNothingComesBackFromBeforeAReset(t *testing.T) {
+	for _, percent := range []int{0, 50, 100} {
+		mem := vfs.NewCrashableMem()
+		d := mustDir(t, mem)
+		l := mustLog(t, d, 4096)
+		for fill(t, l, 30); l.off > 4096/2; { // so that there is room for the block that begins it anew
+			fill(t, l, 1)
+		}
+		for prepare(t, l) == nil {
+			fill(t, l, 1)
+		}
+		l.preparing.Run()
+		must(t, l.Close())
+		l, err := openLog(d, LogOptions{SegmentBytes: 4096, Start: Checkpoint{Index: 500, Term: 1, Generation: l.segment.generation}})
+		must(t, err)
+		if !l.spare || len(l.segments) != 1 {
+			t.Fatalf("spare %t, segments %+v", l.spare, l.segments)
+		}
+		for reset := l.segment.generation; l.segment.generation == reset; {
+			fill(t, l, 1)
+		}
+		start := Checkpoint{Index: l.last(), Term: 1, Generation: l.segment.generation}
+		mem = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: testRNG(percent)})
+		l, err = openLog(mustDir(t, mem), LogOptions{SegmentBytes: 4096, Start: start})
+		must(t, err)
+		first, _ := l.FirstIndex()
+		if first <= 500 || first > start.Index+1 || l.last() != start.Index {
+			t.Errorf("%d %%: the log claims entries %d to %d; it began anew behind 500 and had come to %d", percent, first, l.last(), start.Index)
+		}
+		wantFilled(t, l, first, start.Index)
+	}
+}

@@ -24,6 +24,7 @@ type fetchRun struct {
 	log    *Log
 	intake *Intake
 	did    map[string]int
+	still  bool // the other makes no new checkpoint
 }
 
 // own is the identity of the replica that fetches: blocks of the other's would not be valid in its directory.
@@ -46,6 +47,9 @@ func (r *fetchRun) open(fs vfs.FS) {
 		o.Table = func(path string) (Table, error) {
 			if r.tables[path] == nil {
 				r.tables[path] = NewMemoryTable()
+			}
+			if d, ok := r.dir.fs.(*dyingFS); ok {
+				return dyingTable{r.tables[path], d}, nil
 			}
 			return r.tables[path], nil
 		}
@@ -89,8 +93,7 @@ func (r *fetchRun) step() bool {
 	if ok, err := r.intake.Aim(m); err != nil || !ok {
 		r.t.Fatalf("aim: %v %v", ok, err)
 	}
-	switch r.rng.IntN(40) {
-	case 0: // the other makes a new checkpoint, and forgets the old one
+	if !r.still && r.rng.IntN(40) == 0 { // the other makes a new checkpoint, and forgets the old one
 		must(r.t, r.from.store.Release())
 		for range 40 {
 			must(r.t, r.from.step())
@@ -158,24 +161,18 @@ func fetchCrash(t *testing.T, seed uint64, at int, pebble bool, did map[string]i
 	installed := false
 	fs := &dyingFS{FS: r.mem, left: at}
 	r.dir.fs = fs
-	func() {
-		defer func() {
-			if v := recover(); v != nil {
-				if _, ok := v.(cutOff); !ok {
-					panic(v)
-				}
-				died = true
-			}
-		}()
+	died = untilDeath(func() {
 		for !installed {
 			installed = r.step()
 		}
-	}()
+	})
 	fs.left = 0 // never
 	if died {
-		for _, table := range r.tables { // order does not show: all lose everything or nothing
-
-			table.Crash(table.Pending() * r.rng.IntN(2))
+		for _, table := range r.tables { // order does not show but in what is drawn
+			if table.Pending() > 0 {
+				did["before a flush"]++
+			}
+			table.Crash(r.rng.IntN(table.Pending() + 1))
 		}
 		r.mem = r.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: r.rng.IntN(101), RNG: r.rng})
 	} else {
@@ -221,16 +218,16 @@ func (r *fetchRun) peekProgress() (uint64, bool) {
 // that was fetched, whole, and in the end has what a replica has that was never behind.
 func TestFetchCrashAtEveryStep(t *testing.T) {
 	did := map[string]int{}
-	for seed := range uint64(3) {
-		at := 1 + int(seed)
-		for fetchCrash(t, seed, at, false, did) {
-			at += 3
+	for seed, step := range []int{5, 1, 5} {
+		at := 1
+		for fetchCrash(t, uint64(seed), at, false, did) {
+			at += step
 		}
-		if at < 20 {
+		if at < 40 {
 			t.Errorf("only %d operations", at)
 		}
 	}
-	for _, what := range []string{"aimed anew", "damaged", "fetched after a crash", "with rows kept"} {
+	for _, what := range []string{"aimed anew", "damaged", "fetched after a crash", "with rows kept", "before a flush"} {
 		if did[what] == 0 {
 			t.Errorf("never %s: %v", what, did)
 		}
