@@ -23,7 +23,8 @@ var (
 
 // restoreHint is the next step after damage, for a replica that has peers.
 const restoreHint = "leave this server stopped (its cluster goes on with the other servers), keep the directory for study," +
-	" and restore it whole from a copy made while the server was stopped, or replace the server (raftbank replace)"
+	" and restore it whole from a copy made while the server was stopped; or replace the server, N: move the directory away," +
+	" start it with an empty one (raftbank server N --replace), and run raftbank replace N"
 
 // describedError is a sentence for people that errors.Is recognises as its sentinel. Wrapping with
 // %w would repeat the sentinel's words in front of the sentence.
