@@ -98,6 +98,10 @@ const (
 	SnapshotUnchecked
 	LearnerPromotedEarly
 	CheckpointTermUnchecked
+	OldBlocksBelieved
+	ReuseUnsynced
+	RemovedReadmitted
+	ReplacedEarly
 )
 
 // Info describes a planted bug.
@@ -206,6 +210,10 @@ func All() []Info {
 		{SnapshotUnchecked, "snapshot-unchecked", "the checksum of a checkpoint's part is not looked at", "", "replay"},
 		{LearnerPromotedEarly, "learner-promoted-early", "a new server votes before it has what the others hold", "", "identity"},
 		{CheckpointTermUnchecked, "checkpoint-term-unchecked", "a member's checkpoint acknowledges whatever entry a deposed leader holds at its index", "", "log"},
+		{OldBlocksBelieved, "old-blocks-believed", "blocks that a used segment held before count in it", "", "stop"},
+		{ReuseUnsynced, "reuse-unsynced", "a used segment gets its new header before its old name is surely gone", "", "stop"},
+		{RemovedReadmitted, "removed-readmitted", "a member that was removed is taken for one that is not known yet", "", "identity"},
+		{ReplacedEarly, "replaced-early", "replace says that it is done when the last change of the membership is proposed", "", "progress"},
 	}
 }
 

@@ -122,7 +122,12 @@ func (r *Replica) isMember(id uint64) bool {
 	if r.conf.Has(id) {
 		return true
 	}
-	return r.conf.met[id] && !slices.Contains(r.conf.Removed, id)
+	return r.conf.met[id] && !r.wasRemoved(id)
+}
+
+// wasRemoved reports whether a raft id was a member and is none any more. It never becomes one again.
+func (r *Replica) wasRemoved(id uint64) bool {
+	return slices.Contains(r.conf.Removed, id) && !planted.On(planted.RemovedReadmitted)
 }
 
 // meet asks a sender whom this replica does not know what it is, or tells it that it was removed; once a tick.
@@ -134,7 +139,7 @@ func (r *Replica) meet(id uint64) {
 	last, err := r.options.Log.LastIndex()
 	switch {
 	case err != nil:
-	case slices.Contains(r.conf.Removed, id):
+	case r.wasRemoved(id):
 		r.out.Sends = append(r.out.Sends, Send{Server: ServerOf(id), Message: &wire.ProbeReply{
 			Shard: r.options.Shard, Server: r.options.Server, Incarnation: r.options.Incarnation, State: wire.ReplicaInitialised,
 			Term: r.Term(), LastIndex: last, Members: r.conf.all, Founding: r.options.Members, About: id, Verdict: wire.VerdictReplaced,
@@ -222,7 +227,7 @@ func (r *Replica) replaceStep(a asked, force bool, reply *api.ReplaceReply) erro
 	}
 	if old == 0 {
 		reply.Phase = api.ReplaceRemoved
-		if slices.Contains(r.conf.Removed, j.id) {
+		if r.wasRemoved(j.id) {
 			return replacedError(s)
 		}
 		return r.change(raftpb.ConfChangeAddLearnerNode, j.id)
@@ -359,6 +364,9 @@ func (r *Replica) promote(id uint64, reply *api.ReplaceReply) error {
 		return nil
 	}
 	invariant.Sometimes("replica: made a learner a voter")
+	if planted.On(planted.ReplacedEarly) {
+		reply.Phase = api.ReplacePromoted
+	}
 	return r.change(raftpb.ConfChangeAddNode, id)
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"raftbank/internal/invariant"
 	"raftbank/internal/planted"
 	"raftbank/internal/shard"
 	"raftbank/internal/wire"
@@ -90,7 +91,8 @@ func (r *Replica) stepProbe(from shard.ServerID, m *wire.Probe) {
 	switch {
 	case m.Shard != r.options.Shard || m.Server != from:
 		reply.Verdict = wire.VerdictForeign
-	case slices.Contains(r.conf.Removed, asker):
+	case r.wasRemoved(asker):
+		invariant.Sometimes("replica: refused a member that was removed")
 		reply.Verdict = wire.VerdictReplaced
 	case m.State == wire.ReplicaJoining:
 		r.conf.joins(from, asker, r.now)

@@ -58,6 +58,7 @@ func (k *checker) unsettled() string {
 // atEnd checks what holds when everything has settled.
 func (k *checker) atEnd() {
 	k.conservation()
+	k.removedStayOut()
 	k.modelAgrees()
 	k.statementsAreRight()
 	for _, c := range k.w.load.order {

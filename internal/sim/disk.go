@@ -162,8 +162,9 @@ func (d *disk) crash() {
 	}
 	d.pending = nil
 	d.names = maps.Clone(d.platter)
+	loss := pick(d.rng, []float64{0.5, 0.5, 0.05})
 	for _, name := range slices.Sorted(maps.Keys(d.names)) {
-		d.names[name].crash(d.rng)
+		d.names[name].crash(d.rng, loss)
 		_ = d.MkdirAll(path.Dir(name), 0) // it never fails; a directory whose removal was lost is there again
 	}
 }
@@ -185,15 +186,16 @@ func (d *disk) change(names []string, files []*inode) {
 	d.pending = append(d.pending, op)
 }
 
-func (n *inode) crash(rng random) {
+// crash loses each sector that was not synced with a probability: half of them, or few.
+func (n *inode) crash(rng random, loss float64) {
 	for _, set := range []map[int64][]byte{n.old, n.lost} {
 		for _, s := range slices.Sorted(maps.Keys(set)) {
-			if rng.chance(0.5) {
+			if rng.chance(loss) {
 				n.restore(s, set[s])
 			}
 		}
 	}
-	if int64(len(n.data)) > n.durable && rng.chance(0.5) {
+	if int64(len(n.data)) > n.durable && rng.chance(loss) {
 		n.data = n.data[:n.durable]
 	}
 	n.old, n.lost, n.durable = nil, nil, int64(len(n.data))

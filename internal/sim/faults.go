@@ -54,6 +54,7 @@ const (
 	faultRollback   fault = "rollback"
 	faultWipe       fault = "wipe"
 	faultReplace    fault = "replace"
+	faultReturn     fault = "return"
 	faultSkew       fault = "skew"
 	faultClock      fault = "clock-jump"
 	faultClient     fault = "client-kill"
@@ -121,6 +122,7 @@ func Faults() []FaultInfo {
 		{string(faultRollback), "a data directory is replaced by an older copy while the other servers live", true},
 		{string(faultWipe), "a disk is emptied", true},
 		{string(faultReplace), "a server whose disk is lost gets an empty one, and is replaced", false},
+		{string(faultReturn), "the directory that a replaced server had before is put back for a while", false},
 		{string(faultSkew), "servers' clocks differ by up to 10 h, and their ticks by 2 %", false},
 		{string(faultClock), "a server's clock jumps by an hour to ten years, forward or back", true},
 		{string(faultClient), "a client is killed", true},

@@ -45,6 +45,10 @@ func (n *network) partSent(from, to *server) {
 		victim = from
 	}
 	n.w.after(n.rng.between(0, 20*millisecond), func() {
+		if victim == to && victim.up && n.rng.chance(0.5) {
+			victim.disk.dieAfter, victim.disk.diePower = 1+n.rng.IntN(12), power
+			return // counted as crash-io when it happens
+		}
 		if victim.die(power, "while a checkpoint is fetched") {
 			n.w.struck(faultFetch)
 		}

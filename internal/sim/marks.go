@@ -22,6 +22,7 @@ var marks = []string{
 	"replica: proposed a deferred transfer again, funded",
 	"replica: proposed a deferred transfer again, to be refused if short",
 	"replica: refused an emptied directory",
+	"replica: refused a member that was removed",
 	"replica: settled what an audit's cut found prepared",
 	"replica: settled what was pending before a strong read",
 	"session: a shard answered a CANCEL twice",
@@ -38,6 +39,7 @@ var marks = []string{
 	"storage: removed history behind the checkpoint",
 	"storage: repaired the tail of a log",
 	"storage: went on with a checkpoint that was half fetched",
+	"storage: used a segment again",
 	"txn: a participant asks with poison",
 }
 

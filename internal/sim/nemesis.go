@@ -16,10 +16,11 @@ type nemesis struct {
 	// atBarrier is a shard whose leader is to be stranded when it cuts its log for an audit; 0: none.
 	atBarrier shard.ID
 	replacing replacing
+	returned  returned
 }
 
 func newNemesis(w *world) *nemesis {
-	return &nemesis{w: w, rng: newRandom(w.o.Seed, "nemesis"), replacing: newReplacing(w)}
+	return &nemesis{w: w, rng: newRandom(w.o.Seed, "nemesis"), replacing: newReplacing(w), returned: newReturned(w)}
 }
 
 // strike causes one fault and plans the next.
@@ -198,7 +199,10 @@ func (n *nemesis) disturbClient(f fault) bool {
 
 // died plans the restart of a server.
 func (n *nemesis) died(s *server) {
-	if s.lost {
+	switch {
+	case s.lost && s.suspect == string(faultReturn):
+		n.putRight(s)
+	case s.lost:
 		n.replaceLater(s)
 	}
 	wait := n.rng.between(0, 6*second)

@@ -46,6 +46,7 @@ func (n *nemesis) breakDisk(f fault, s *server) bool {
 		}
 	}
 	s.die(false, "its disk breaks: "+string(f))
+	n.keepOld(s)
 	switch f {
 	case faultWipe:
 		s.suspect = string(f)

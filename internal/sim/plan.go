@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 
 	"raftbank/internal/shard"
 )
@@ -64,6 +65,7 @@ type plan struct {
 	logMemory, historyBytes   int64
 	window                    int
 	snapshots                 snapshotPlan
+	prepareCrash              float64 // per segment of the log that is made
 
 	loss, duplicate, corrupt, reset float64 // per message
 	delayMinUs, delayMaxUs          int64
@@ -111,6 +113,9 @@ func drawPlan(o Options, rng random) plan {
 	p.historyBytes = pick(rng, []int64{4 << 10, 16 << 10, 1 << 20})
 	p.window = pick(rng, []int{4, 64, 512})
 	p.snapshots = drawSnapshots(o, p.segmentBytes)
+	if slices.Contains(p.faults, faultDiskCrash) {
+		p.prepareCrash = pick(newRandom(o.Seed, "prepare"), []float64{0, 0.02, 0.2})
+	}
 	p.reads = pick(rng, []float64{0.1, 0.1, 0.2, 0.5})
 	p.many = rng.Float64()
 	p.linger = drawLinger(o)

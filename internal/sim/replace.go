@@ -96,8 +96,21 @@ func (n *nemesis) replaceAnswered(id shard.ID, m wire.Message) {
 	s := r.servers[at]
 	r.servers = slices.Delete(r.servers, at, at+1)
 	s.replacing = false
+	n.returnLater(s)
+	if r.rng.chance(r.chance / 4) {
+		n.breakNext(n.w.server(shard.ServerID(v.Leader)))
+	}
 	n.w.recovery("replaced a server")
 	n.w.say(fmt.Sprint(id), "server %d is replaced", v.Server)
+}
+
+// breakNext empties the disk of the leader that has said that a replacement is done, at once: that is what the operator may rely on.
+func (n *nemesis) breakNext(leader *server) {
+	n.w.after(0, func() {
+		if !n.w.calm && n.w.now >= n.shieldUntil && n.breakDisk(faultWipe, leader) {
+			n.w.struck(faultWipe)
+		}
+	})
 }
 
 // promotionSlack is how many entries a new voter may lack when the entry that makes it one is first applied: what replica

@@ -46,7 +46,9 @@ type server struct {
 	// replacing: its disk is a new one, and it waits to be taken into its group again.
 	replacing bool
 	attempt   uint64 // of the operator to replace it
-	synced    synced
+	// old is what its disk held before it broke, and current what counts while the old is in its place; nil: nothing.
+	old, current *diskCopy
+	synced       synced
 	// clockNs is how far its clock has jumped; notBefore, when it may start.
 	clockNs   int64
 	notBefore int64

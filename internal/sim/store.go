@@ -77,7 +77,13 @@ func (s *server) keep() {
 		return
 	}
 	if next != nil {
-		s.after(s.rng.between(0, 4*s.w.plan.fsyncUs), next.Run)
+		s.after(s.rng.between(0, 4*s.w.plan.fsyncUs), func() {
+			if s.w.net.chance(s.w.plan.prepareCrash) && !s.w.net.shielded(s.id) {
+				s.w.struck(faultDiskCrash)
+				s.disk.dieAfter, s.disk.diePower = 1+s.rng.IntN(5), s.rng.chance(0.7)
+			}
+			next.Run()
+		})
 	}
 	if job == nil {
 		return

@@ -59,11 +59,17 @@ func finishBlock(b []byte, seed uint32, m blockMeta) {
 	le.PutUint32(b[4:], crc32.Update(seed, castagnoli, b[8:]))
 }
 
+// ofGeneration reports whether a block was written to the segment of that generation, and not to the one that the file was
+// before.
+func ofGeneration(raw []byte, generation uint64) bool {
+	return binary.LittleEndian.Uint64(raw[8:]) == generation || planted.On(planted.OldBlocksBelieved)
+}
+
 // blockLength returns what the header at the start of raw says of the payload's length, if it is one of that
 // generation. Nothing is checked: the block may be torn.
 func blockLength(raw []byte, generation uint64) (n int, ok bool) {
 	le := binary.LittleEndian
-	if len(raw) < blockHeaderSize || le.Uint32(raw) != blockMagic || le.Uint64(raw[8:]) != generation {
+	if len(raw) < blockHeaderSize || le.Uint32(raw) != blockMagic || !ofGeneration(raw, generation) {
 		return 0, false
 	}
 	return int(min(le.Uint32(raw[32:]), maxBlockBytes)), true
@@ -73,7 +79,7 @@ func blockLength(raw []byte, generation uint64) (n int, ok bool) {
 // The payload is a part of raw.
 func decodeBlock(raw []byte, seed uint32, generation uint64) (m blockMeta, payload []byte, ok bool) {
 	le := binary.LittleEndian
-	if len(raw) < blockHeaderSize || le.Uint32(raw) != blockMagic || le.Uint64(raw[8:]) != generation {
+	if len(raw) < blockHeaderSize || le.Uint32(raw) != blockMagic || !ofGeneration(raw, generation) {
 		return blockMeta{}, nil, false
 	}
 	length := int64(le.Uint32(raw[32:]))

@@ -8,6 +8,9 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"raftbank/internal/invariant"
+	"raftbank/internal/planted"
 )
 
 // A log that is never idle must not wait for its next segment: to fill one takes longer than many appends. So the
@@ -125,8 +128,10 @@ func (l *Log) abandonPreparation() {
 // reuseSegment makes a new segment out of a file that was one.
 func (d *Dir) reuseSegment(old string, generation uint64, capacity int64) error {
 	// From here on the file must not come back under its former name: its header says what it is now.
-	if err := syncDir(d.fs, d.path); err != nil {
-		return err
+	if !planted.On(planted.ReuseUnsynced) {
+		if err := syncDir(d.fs, d.path); err != nil {
+			return err
+		}
 	}
 	f, err := d.fs.OpenReadWrite(old, vfs.WriteCategoryUnspecified)
 	if err != nil {
@@ -143,6 +148,7 @@ func (d *Dir) reuseSegment(old string, generation uint64, capacity int64) error 
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("use segment %s again: %w", old, err)
 	}
+	invariant.Sometimes("storage: used a segment again")
 	return d.nameSegment(old, generation)
 }
 
