@@ -214,7 +214,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 		}
 	}
 	for seed := range uint64(3) {
-		for at := 1 + int(seed); dieAndComeBack(t, death{seed: 7 + seed, at: at, percent: at * 7 % 101, kept: at % 5}, did); at += 5 {
+		for at := 1 + int(seed); dieAndComeBack(t, death{seed: 7 + seed, at: at, percent: at * 7 % 101, kept: at % 5}, did); at += 9 {
 		}
 	}
 	for what, atLeast := range map[string]int{
