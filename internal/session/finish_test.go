@@ -26,7 +26,8 @@ func TestFinishChunkHoldsEachBlockOnce(t *testing.T) {
 	if c.add(full) {
 		t.Error("more votes than a FINISH may have were added")
 	}
-	if d := newFinishChunk(); !d.add(full) || !d.add(full) || d.add(pairs[0]) {
+	d := newFinishChunk()
+	if fills, again, more := d.add(full), d.add(full), d.add(pairs[0]); !fills || !again || more {
 		t.Error("a chunk takes what fills it, the same again, and no more")
 	}
 }
