@@ -190,10 +190,11 @@ func (e *Engine) failCall(it *item) {
 	e.complete(it.op, e.endResult(it.op, txn.DecidedUnavailable))
 }
 
-// connect asks for the connections that pending work needs.
+// connect asks for the connections that pending work needs. What was sent to the only server that is connected is pending
+// work, too, if that server is silent.
 func (e *Engine) connect() {
 	for _, sh := range e.shards {
-		if !sh.wants() {
+		if to := e.target(sh); !sh.wants() && (to == nil || e.now >= to.suspectUntil) {
 			continue
 		}
 		for _, s := range sh.servers {
