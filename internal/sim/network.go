@@ -28,7 +28,11 @@ type network struct {
 	// reader reads bytes, one frame after the other.
 	reader *bufio.Reader
 	bytes  bytes.Reader
+	sent   int // bytes that servers have sent each other
 }
+
+// stormBytes ends a run: servers that send so much answer each other without end, and not only the run would never be over.
+const stormBytes = 1 << 30
 
 // conn is one connection of a client to a server. Its two ends learn of its end by themselves.
 type conn struct {
@@ -101,6 +105,10 @@ func (n *network) peer(from, to shard.ServerID, m wire.Message) {
 func (n *network) frame(from, to shard.ServerID, frame []byte) {
 	if n.cut[[2]int{int(from), int(to)}] {
 		return
+	}
+	if n.sent += len(frame); n.sent > stormBytes {
+		n.w.fail(CheckProgress, "the servers have sent each other more than %d bytes", stormBytes)
+		n.w.stopped = true
 	}
 	if n.chance(n.w.plan.loss) && !n.shielded(to) {
 		n.w.struck(faultLoss)
