@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -44,6 +45,23 @@ type pebbleTable struct {
 	failures *pebbleFailures
 }
 
+// markersFS makes names durable in their order: pebble creates a manifest and then the marker that points to it, and makes both names
+// durable together. A file system that keeps the second and not the first would leave a table that cannot be opened.
+type markersFS struct{ vfs.FS }
+
+// Create implements vfs.FS.
+func (f markersFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if strings.HasPrefix(f.PathBase(name), "marker.") {
+		if err := syncDir(f.FS, f.PathDir(name)); err != nil {
+			return nil, err
+		}
+	}
+	return f.FS.Create(name, c)
+}
+
+// Unwrap implements vfs.FS.
+func (f markersFS) Unwrap() vfs.FS { return f.FS }
+
 // OpenPebble opens or makes a table in a directory of its own. Errors: those of the disk, and ErrDamaged.
 func OpenPebble(fsys vfs.FS, path string, o PebbleOptions) (Table, error) {
 	if o.MemTableBytes == 0 {
@@ -78,7 +96,7 @@ func OpenPebble(fsys vfs.FS, path string, o PebbleOptions) (Table, error) {
 
 func pebbleOptions(fsys vfs.FS, o PebbleOptions, t *pebbleTable) *pebble.Options {
 	options := &pebble.Options{
-		FS: fsys, Cache: t.cache, DisableWAL: true, Logger: t.failures,
+		FS: markersFS{fsys}, Cache: t.cache, DisableWAL: true, Logger: t.failures,
 		MemTableSize: uint64(o.MemTableBytes), MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold: 8, L0StopWritesThreshold: 40,
 		MaxOpenFiles:       200,

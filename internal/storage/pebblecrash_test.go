@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"errors"
 	"flag"
 	"math/rand/v2"
 	"strings"
@@ -122,4 +123,46 @@ func TestFetchCrashInPebble(t *testing.T) {
 	if r.did["fetched after a crash"] == 0 {
 		t.Errorf("no crash before the end: %v", r.did)
 	}
+}
+
+// TestCrashWhilePebbleIsOpened lets power fail at every operation of a table's first opening, and of the next, and the file
+// system keep whichever names it likes: the table can be opened, and holds what was flushed.
+func TestCrashWhilePebbleIsOpened(t *testing.T) {
+	for round := range 10 { // the choice of names differs from one to the next
+		mem := vfs.NewCrashableMem()
+		var images []*vfs.MemFS
+		flushed := 0 // how many images were taken before the first flush had ended
+		fsys := &imagesFS{FS: mem, before: func(string, string) {
+			images = append(images, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: testRNG(round<<10 | len(images))}))
+		}}
+		for range 3 {
+			p, err := OpenPebble(fsys, "/data/index", PebbleOptions{})
+			must(t, err)
+			if flushed == 0 {
+				var b Batch
+				b.Set([]byte("key"), []byte("value"))
+				must(t, p.Apply(&b))
+				must(t, p.Flush())
+				flushed = len(images)
+			}
+			must(t, p.Close())
+		}
+		if len(images) < 60 {
+			t.Errorf("only %d images", len(images))
+		}
+		for i, image := range images {
+			if ok, err := keyIn(image); err != nil || !ok && i > flushed {
+				t.Fatalf("image %d of round %d: %v, %v", i, round, ok, err)
+			}
+		}
+	}
+}
+
+func keyIn(mem *vfs.MemFS) (ok bool, err error) {
+	p, err := OpenPebble(mem, "/data/index", PebbleOptions{})
+	if err != nil {
+		return false, err
+	}
+	_, ok, err = p.Get([]byte("key"), nil)
+	return ok, errors.Join(err, p.Close())
 }
