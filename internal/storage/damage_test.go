@@ -15,7 +15,7 @@ import (
 
 // damageRecords is how many records the logs of the exhaustive tests have. Their time grows with its square, so
 // CI gives 200 in a stage of its own.
-var damageRecords = flag.Int("damage-records", 60, "records in the logs that are damaged at every bit and byte")
+var damageRecords = flag.Int("damage-records", unlessRace(60, 12), "records in the logs that are damaged at every bit and byte")
 
 // damageLog is a closed log of small records, as bytes, with what it holds.
 type damageLog struct {

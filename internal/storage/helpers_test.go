@@ -140,3 +140,11 @@ func overwrite(tb testing.TB, fsys vfs.FS, name string, data []byte) {
 	tb.Helper()
 	must(tb, writeNew(fsys, name, bytes.Clone(data), nil)) // vfs may change what it is given
 }
+
+// unlessRace returns n, or what the race detector leaves time for.
+func unlessRace(n, race int) int {
+	if underRace {
+		return race
+	}
+	return n
+}

@@ -11,7 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-var crashEvery = flag.Int("crash-every", 20, "at which of pebble's operations on its files, every so many, a crash is looked at; 1: at each")
+var crashEvery = flag.Int("crash-every", unlessRace(20, 97), "at which of pebble's operations on its files, every so many, a crash is looked at; 1: at each")
 
 // image is what a crash leaves.
 type image struct {
