@@ -66,6 +66,9 @@ func (c *crashImages) stop(t *testing.T, atLeast int) {
 // TestCrashInPebble makes checkpoints on pebble and lets power fail in the midst of its own work: every restart has
 // the last checkpoint that counted, or a later one, and comes to the state of a ledger that never died.
 func TestCrashInPebble(t *testing.T) {
+	if underRace {
+		t.Skip("too long under the race detector; the ordinary run has it")
+	}
 	mem := vfs.NewCrashableMem()
 	c := takeImages(mem, 1)
 	r := newStoreRun(t, c.fs, nil, 1)
@@ -89,6 +92,9 @@ func TestCrashInPebble(t *testing.T) {
 // TestFetchCrashInPebble fetches a checkpoint into pebble and lets power fail in the midst of its own work: the replica that comes back
 // has the old state or the new one, whole, and can fetch again.
 func TestFetchCrashInPebble(t *testing.T) {
+	if underRace {
+		t.Skip("too long under the race detector; the ordinary run has it")
+	}
 	r := newFetchRun(t, 2, true)
 	c := takeImages(r.mem, 2)
 	must(t, r.log.Close())

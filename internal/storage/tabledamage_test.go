@@ -225,6 +225,9 @@ func (d *damagedState) cuts(file string) {
 // flipped bytes, short files, sectors of zeros, missing files. A start then serves everything that was acknowledged, or
 // refuses with words that say what is damaged and what to do. Nothing panics on a goroutine of pebble's.
 func TestDamagedTable(t *testing.T) {
+	if underRace {
+		t.Skip("too long under the race detector; the ordinary run has it")
+	}
 	for _, cut := range []bool{true, false} {
 		d := newDamagedState(t, cut)
 		defer func() {
