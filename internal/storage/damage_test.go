@@ -13,9 +13,9 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// damageRecords is how many records the logs of the exhaustive tests have. Their time grows with its square, so
-// CI gives 200 in a stage of its own.
-var damageRecords = flag.Int("damage-records", unlessRace(60, 12), "records in the logs that are damaged at every bit and byte")
+// damageRecords is how many records the logs of the exhaustive tests have: enough for two segments. Their time grows
+// with its square, so CI gives 200 in a stage of its own.
+var damageRecords = flag.Int("damage-records", unlessRace(60, 40), "records in the logs that are damaged at every bit and byte")
 
 // damageLog is a closed log of small records, as bytes, with what it holds.
 type damageLog struct {
@@ -56,7 +56,7 @@ func newDamageLog(t *testing.T, records int) *damageLog {
 	}
 	out.lastSegment = len(gens) - 1
 	if len(gens) < 2 || l.segment.generation != gens[len(gens)-1] {
-		t.Fatalf("%d segments", len(gens))
+		t.Fatalf("%d segments with %d records; at least two are needed", len(gens), records)
 	}
 	return out
 }
