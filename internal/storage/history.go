@@ -44,6 +44,7 @@ type History struct {
 	fs         vfs.FS
 	path       string
 	id         Identity
+	seed       uint32 // of the blocks' checksums
 	fileBlocks uint64
 
 	rows uint64
@@ -107,7 +108,7 @@ func openHistory(fsys vfs.FS, path string, id Identity, end historyEnd, o histor
 		o.FileBytes = defaultHistoryBytes
 	}
 	h := &History{
-		fs: fsys, path: path, id: id, rows: end.rows, fileBlocks: max(1, uint64(o.FileBytes)/historyBlock),
+		fs: fsys, path: path, id: id, seed: id.seed(), rows: end.rows, fileBlocks: max(1, uint64(o.FileBytes)/historyBlock),
 		cache: newPageCache(o.CacheBytes), buf: make([]byte, historyBlock),
 	}
 	if uint64(len(end.tail)) != end.rows%blockRows*rowSize {
@@ -259,7 +260,7 @@ func (h *History) seal() {
 }
 
 func (h *History) sum(block []byte) uint32 {
-	return crc32.Update(h.id.seed(), castagnoli, block[:trailerOffset+8])
+	return crc32.Update(h.seed, castagnoli, block[:trailerOffset+8])
 }
 
 // firstWaiting returns the number of the first block that is not written.
