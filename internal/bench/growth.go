@@ -51,6 +51,22 @@ func Growth(quick bool, seed uint64) []Row {
 			r.Figure, r.Unit, r.Load, r.Share = "latency, p99", unitUs, fmt.Sprintf("%d %% of what the closed loop reached are due", n), float64(n)/100
 		})
 	}
+	for _, o := range []struct {
+		group                  string
+		batch, inFlight, queue int
+	}{{"overload", 64, 8, 16}, {"overload-singles", 1, 128, 256}} {
+		add(o.group, "closed", func(r *Row) {
+			r.Options.Clients, r.Options.Batch, r.Options.InFlight = 8, o.batch, o.inFlight
+			r.Figure, r.Unit, r.Load = "latency, p99", unitUs, fmt.Sprintf("batches of %d, closed loop", o.batch)
+		})
+		for _, n := range []int{40, 400} {
+			add(o.group, fmt.Sprint(n), func(r *Row) {
+				r.Options.Clients, r.Options.Batch, r.Options.InFlight, r.Options.Queue = 8, o.batch, o.inFlight, o.queue
+				r.Figure, r.Unit, r.Share = "latency, p99", unitUs, float64(n)/100
+				r.Load = fmt.Sprintf("batches of %d, %d %% of what the closed loop reached are due", o.batch, n)
+			})
+		}
+	}
 	for n := range Windows {
 		add("history", fmt.Sprint(n+1), func(r *Row) {
 			r.Options.Duration *= 2 * Windows

@@ -45,7 +45,7 @@ func newBenchSuiteCmd(a *App) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVar(&p.Quick, "quick", false, "short windows, one run each: a look, not a measurement")
-	f.BoolVar(&p.Growth, "growth", false, "instead the table of how cost grows: with accounts, shards, cross-shard share, skew, hot accounts, replicas, reads, load, history")
+	f.BoolVar(&p.Growth, "growth", false, "instead the table of how cost grows: with accounts, shards, cross-shard share, skew, hot accounts, replicas, reads, load, overload, history")
 	f.IntVar(&p.Runs, "runs", p.Runs, "runs of every row")
 	f.StringSliceVar(&p.Rows, "rows", nil, "only these rows, by name; with --growth these groups (default: all)")
 	f.Uint64Var(&p.Seed, "seed", 0, "seed of accounts and amounts (default: one is drawn)")
