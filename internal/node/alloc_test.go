@@ -14,6 +14,9 @@ import (
 // disks and connections. What is allocated per batch, per turn or per block is shared by thousands of transfers; one
 // allocation per transfer, anywhere on its way, would show as at least 1.
 func TestNoAllocationPerTransfer(t *testing.T) {
+	if underRace {
+		t.Skip("a hundred times slower, so that heartbeats and turns without work count more than transfers")
+	}
 	const (
 		batch   = 4096
 		warm    = 20 // batches until buffers have grown
@@ -53,7 +56,7 @@ func TestNoAllocationPerTransfer(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		per := float64(after.Mallocs-before.Mallocs) / (batch * batches)
 		t.Logf("%s: %.4f allocations and %.0f bytes per transfer, of all servers and the client", kind.name, per, float64(after.TotalAlloc-before.TotalAlloc)/(batch*batches))
-		if per > 0.4 {
+		if per > 0.6 {
 			t.Errorf("%s: %.2f allocations per transfer; none may be made for a single one", kind.name, per)
 		}
 	}
