@@ -18,14 +18,16 @@ const benchBatch = 4096
 
 // BenchmarkCrossBatch is what a batch of transfers between two shards costs its client: with engine the engine
 // alone, with wire also encoding what is sent and decoding what comes back. Both leaders vote YES, in a block each,
-// and take FINISH. One iteration is one batch. What the servers do is not measured.
+// and take FINISH; with refusals the first shard refuses every second transfer. One iteration is one batch. What the
+// servers do is not measured.
 func BenchmarkCrossBatch(b *testing.B) {
-	b.Run("engine", func(b *testing.B) { benchCross(b, false) })
-	b.Run("wire", func(b *testing.B) { benchCross(b, true) })
+	b.Run("engine", func(b *testing.B) { benchCross(b, false, false) })
+	b.Run("refusals", func(b *testing.B) { benchCross(b, false, true) })
+	b.Run("wire", func(b *testing.B) { benchCross(b, true, false) })
 }
 
-func benchCross(b *testing.B, encoded bool) {
-	c := &crossBench{b: b, e: warm(New(Options{Topology: smallBank()})), encoded: encoded}
+func benchCross(b *testing.B, encoded, refusals bool) {
+	c := &crossBench{b: b, e: warm(New(Options{Topology: smallBank()})), encoded: encoded, refusals: refusals}
 	for id := shard.ServerID(1); id <= 6; id++ {
 		c.e.ConnUp(id)
 	}
@@ -46,8 +48,12 @@ func benchCross(b *testing.B, encoded bool) {
 	c.e.Drain()
 	c.flush()
 	c.answer()
-	if c.ended != b.N*benchBatch || c.e.InFlight() > 0 || c.e.Finishing() > 0 {
-		b.Fatalf("%d of %d committed, %d in flight, %d FINISH open", c.ended, b.N*benchBatch, c.e.InFlight(), c.e.Finishing())
+	want := b.N * benchBatch
+	if refusals {
+		want /= 2
+	}
+	if c.ended != want || c.e.InFlight() > 0 || c.e.Finishing() > 0 {
+		b.Fatalf("%d of %d committed, %d in flight, %d FINISH open", c.ended, want, c.e.InFlight(), c.e.Finishing())
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*benchBatch), "ns/transfer")
 }
@@ -55,18 +61,20 @@ func benchCross(b *testing.B, encoded bool) {
 // crossBench is an engine and servers that vote YES to everything and use their memory again: what is allocated is
 // the client's.
 type crossBench struct {
-	b       *testing.B
-	e       *Engine
-	encoded bool
-	last    uint64 // id
-	ended   int
-	sent    []inFlight
-	frame   []byte
-	answers [7]benchServer // by id
+	b        *testing.B
+	e        *Engine
+	encoded  bool
+	refusals bool
+	last     uint64 // id
+	ended    int    // committed
+	sent     []inFlight
+	frame    []byte
+	answers  [7]benchServer // by id
 }
 
 type benchServer struct {
 	results []wire.Result
+	runs    []wire.Run
 	votes   []txn.Vote
 	frame   []byte
 }
@@ -105,7 +113,7 @@ func (c *crossBench) answer() {
 		a := &c.answers[s.to]
 		reply := &wire.Reply{Request: wire.HeaderOf(s.m).Request, Status: wire.StatusOK}
 		if p, ok := s.m.(*wire.PrepareRequest); ok {
-			a.vote(p, reply)
+			a.vote(p, reply, c.refusals && p.Shard == 1)
 		}
 		if c.encoded {
 			a.frame = wire.Append(a.frame[:0], reply)
@@ -125,13 +133,20 @@ func (c *crossBench) answer() {
 	c.sent = c.sent[:0]
 }
 
-// vote puts a YES for every transfer into the reply.
-func (a *benchServer) vote(p *wire.PrepareRequest, reply *wire.Reply) {
+// vote puts a vote on every transfer into the reply, as a server does: YES, or to every second one NO.
+func (a *benchServer) vote(p *wire.PrepareRequest, reply *wire.Reply, refusals bool) {
 	n := len(p.Records)
-	a.results, a.votes = slices.Grow(a.results[:0], n)[:n], slices.Grow(a.votes[:0], n)[:n]
+	a.results, a.votes, a.runs = a.results[:0], slices.Grow(a.votes[:0], n)[:n], a.runs[:0]
 	for i := range n {
-		a.results[i] = wire.Result{Item: uint32(i), Code: ledger.ResultState, State: ledger.Prepared, Index: 1, Term: 1}
 		a.votes[i] = txn.Vote{ID: p.Records[i].ID, Digest: p.Digests[i], Fact: ledger.FactYes, Epoch: 1}
+		if refusals && i%2 == 1 {
+			a.votes[i].Fact, a.votes[i].Epoch = ledger.FactAborted, 0
+			a.results = append(a.results, wire.Result{Item: uint32(i), Code: ledger.ResultState, State: ledger.Aborted, Reason: ledger.ReasonInsufficientFunds, Index: 1, Term: 1})
+		} else if refusals || i == 0 {
+			a.runs = append(a.runs, wire.Run{First: uint32(i), Count: 1})
+		} else {
+			a.runs[0].Count++
+		}
 	}
-	reply.Results, reply.Blocks = a.results, []txn.Block{{Shard: p.Shard, KeyID: 1, Votes: a.votes}}
+	reply.Voted, reply.Results, reply.Blocks = a.runs, a.results, []txn.Block{{Shard: p.Shard, KeyID: 1, Votes: a.votes}}
 }

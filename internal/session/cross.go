@@ -17,8 +17,8 @@ type crossing struct {
 	open  [2]*item
 }
 
-// slab holds the crossings of a batch and allocates them many at a time. None is used again: the collector takes a
-// piece of memory once none of its crossings is referred to.
+// slab holds the crossings of a batch and allocates them many at a time. None is used again: the collector takes them
+// all once the batch is over and none of them is referred to.
 type slab struct{ pieces [][]crossing }
 
 // Sizes of a slab's pieces, in crossings. Each is twice the one before, for most of a batch may be within a shard.

@@ -36,6 +36,7 @@ type item struct {
 	reason ledger.Reason
 	queued bool // stands in a ready list
 	closed bool // not to be sent again
+	sent   bool // to its shard: the other one's copy does not count
 }
 
 // request is what was sent in one message and is not fully answered.
@@ -218,6 +219,7 @@ func (e *Engine) sendItems(to *serverState, kind itemKind, items []*item) {
 	e.arm(e.o.AnswerTicks, timerRequest, r.id)
 	e.send(to, e.build(r))
 	for _, it := range items {
+		it.sent = true
 		switch kind {
 		case itemTransfer:
 			it.coord.Sent()
@@ -269,7 +271,7 @@ func (e *Engine) build(r *request) wire.Message {
 		}
 		for i, it := range r.items {
 			m.Records[i], m.Digests[i] = *it.coord.Record(), it.coord.Digest()
-			m.Again = m.Again || it.coord.MayBeApplied()
+			m.Again = m.Again || it.sent
 			if planted.On(planted.RetryNewID) && it.coord.MayBeApplied() {
 				m.Records[i].ID[0] ^= byte(r.id)
 				m.Digests[i] = ledger.DigestOf(m.Records[i])

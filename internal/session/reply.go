@@ -1,6 +1,8 @@
 package session
 
 import (
+	"math"
+
 	"raftbank/internal/invariant"
 	"raftbank/internal/ledger"
 	"raftbank/internal/planted"
@@ -246,11 +248,13 @@ func (e *Engine) resend(r *request) {
 	}
 }
 
-// voteFinder finds votes in the blocks of a reply. Each block has the order of the items, so the
-// next vote of some block is nearly always the one wanted.
+// voteFinder finds votes in the blocks of a reply. Each block has the order of the items, so if all say YES the next
+// vote of some block is the one wanted. Else a table finds it: to search would take the square of the votes' number.
 type voteFinder struct {
 	blocks []txn.Block
-	next   []int // by block
+	next   []int          // by block
+	byID   ledger.IDTable // of the votes, counted through all blocks from 1 on, once made
+	made   bool
 }
 
 func (f *voteFinder) find(s shard.ID, id ledger.TransferID, d ledger.Digest) (*txn.Vote, *txn.Block) {
@@ -258,20 +262,50 @@ func (f *voteFinder) find(s shard.ID, id ledger.TransferID, d ledger.Digest) (*t
 		f.next = make([]int, len(f.blocks))
 	}
 	for i := range f.blocks {
-		b := &f.blocks[i]
-		if n := f.next[i]; n < len(b.Votes) && b.Shard == s && b.Votes[n].ID == id && b.Votes[n].Digest == d {
+		if v := f.at(i, f.next[i], s, &id, &d); v != nil {
 			f.next[i]++
-			return &b.Votes[n], b
+			return v, &f.blocks[i]
 		}
 	}
+	n := f.place(id)
 	for i := range f.blocks {
-		b := &f.blocks[i]
-		for n := range b.Votes {
-			if b.Shard == s && b.Votes[n].ID == id && b.Votes[n].Digest == d {
-				f.next[i] = n + 1
-				return &b.Votes[n], b
+		if n >= len(f.blocks[i].Votes) {
+			n -= len(f.blocks[i].Votes)
+			continue
+		}
+		if v := f.at(i, n, s, &id, &d); v != nil {
+			f.next[i] = n + 1
+			return v, &f.blocks[i]
+		}
+		break
+	}
+	return nil, nil
+}
+
+// at returns the n-th vote of a block if it is the one wanted.
+func (f *voteFinder) at(i, n int, s shard.ID, id *ledger.TransferID, d *ledger.Digest) *txn.Vote {
+	b := &f.blocks[i]
+	if b.Shard != s || n >= len(b.Votes) || b.Votes[n].ID != *id || b.Votes[n].Digest != *d {
+		return nil
+	}
+	return &b.Votes[n]
+}
+
+// place returns where an id's vote stands, counted through all blocks; if it has none, behind them. Of several votes of one id,
+// which no sound server sends, it is the first.
+func (f *voteFinder) place(id ledger.TransferID) int {
+	if !f.made {
+		f.byID, f.made = ledger.NewIDTable(), true
+		n := int32(0)
+		for i := range f.blocks {
+			for k := range f.blocks[i].Votes {
+				n++
+				f.byID.PutNew(f.blocks[i].Votes[k].ID, n)
 			}
 		}
 	}
-	return nil, nil
+	if n := f.byID.Get(id); n > 0 {
+		return int(n) - 1
+	}
+	return math.MaxInt
 }

@@ -174,7 +174,11 @@ func (w *world) describe(m wire.Message) string {
 		}
 		b.WriteString(w.recordNames(m.Records))
 	case *wire.PrepareRequest:
-		b.WriteString("PREPARE" + w.recordNames(m.Records))
+		b.WriteString("PREPARE")
+		if m.Again {
+			b.WriteString(" again")
+		}
+		b.WriteString(w.recordNames(m.Records))
 	case *wire.InquireRequest:
 		fmt.Fprintf(&b, "INQUIRE poison=%v %s", m.Poison, m.Reason)
 		for _, q := range m.Items {

@@ -89,7 +89,7 @@ func (r *KeyRing) Verify(b *Block) error {
 	return ErrUnknownKey
 }
 
-// macVotes is how many votes are encoded at a time for their MAC: on the stack, and still near when they are hashed.
+// macVotes is how many votes are encoded at a time for their MAC: few enough to be still near when they are hashed.
 const macVotes = 32
 
 func (b *Block) mac(k *Key) [32]byte {
