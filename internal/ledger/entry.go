@@ -171,19 +171,23 @@ func DecodeEntry(b []byte) (*Entry, error) {
 	if err := e.Decode(b); err != nil {
 		return nil, err
 	}
+	e.memory = memory{} // it is not decoded into again
 	return e, nil
 }
 
-// Decode is DecodeEntry into an entry whose memory is used again: what it held before is gone, and so it is after an error.
+// Decode is DecodeEntry into an entry whose memory is used again: what it held before is gone. So it is after an error, and
+// then the entry is of no use.
 func (e *Entry) Decode(b []byte) error {
+	e.reset()
 	r := reader{b: b}
 	if v := r.u8(); r.err == nil && v != entryVersion {
 		return fmt.Errorf("%w: version %d, this program reads version %d", ErrBadEntry, v, entryVersion)
 	}
 	e.Proposer, e.Seq, e.TimeNs = r.u64(), r.u64(), int64(r.u64())
-	e.Commands = room(e.Commands, r.count(commandHeaderSize))
+	n := r.count(commandHeaderSize)
+	e.Commands = slices.Grow(e.Commands, n)[:n]
 	for i := range e.Commands {
-		e.Commands[i].decode(&r)
+		e.Commands[i].decode(&r, &e.memory)
 	}
 	if err := r.end(); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadEntry, err)
@@ -191,21 +195,53 @@ func (e *Entry) Decode(b []byte) error {
 	return nil
 }
 
-// room returns s with n elements, whatever they hold.
-func room[T any](s []T, n int) []T {
-	if n > cap(s) {
-		return make([]T, n)
-	}
-	return s[:n]
+// reset empties an entry. It keeps its memory.
+func (e *Entry) reset() {
+	clear(e.Commands)
+	*e = Entry{Commands: e.Commands[:0], memory: e.memory}
+	e.memory.reset()
 }
 
-// decode reads a command into one whose memory is used again. Only the fields of its kind hold anything afterwards.
-func (c *Command) decode(r *reader) {
-	*c = Command{
-		Kind: CommandKind(r.u8()), Settled: r.flag(),
-		Records: c.Records[:0], Digests: c.Digests[:0], Finishes: c.Finishes[:0], Votes: c.Votes[:0],
-		Poisons: c.Poisons[:0], Cancels: c.Cancels[:0], Numbers: c.Numbers[:0],
+// memory is where the items of a decoded entry's commands lie: all of a kind in one piece, wherever in the entry they stand.
+// So it is no larger than the largest entries need, however many commands those have.
+type memory struct {
+	records  []Record
+	digests  []Digest
+	finishes []Finish
+	votes    []FinishVotes
+	facts    []ShardFact
+	poisons  []Poison
+	cancels  []TransferID
+	numbers  []uint32
+}
+
+// reset takes back all that room has handed out.
+func (m *memory) reset() {
+	*m = memory{
+		records: m.records[:0], digests: m.digests[:0], finishes: m.finishes[:0], votes: m.votes[:0],
+		facts: m.facts[:0], poisons: m.poisons[:0], cancels: m.cancels[:0], numbers: m.numbers[:0],
 	}
+}
+
+// room takes n elements off a piece of memory, whatever they hold. If the piece is too short, a new one takes its place, and what
+// was handed out stays in the old one. The new one is at least twice as large, so that all old ones together are no larger,
+// and less than twice what the entry needs, or just that. Appending to the elements moves them away.
+func room[T any](piece *[]T, n int) []T {
+	if n == 0 {
+		return nil
+	}
+	from := len(*piece)
+	if n > cap(*piece)-from {
+		*piece, from = make([]T, 0, max(n, 2*cap(*piece))), 0
+	}
+	to := from + n
+	*piece = (*piece)[:to]
+	return (*piece)[from:to:to]
+}
+
+// decode reads a command. Its items lie in m.
+func (c *Command) decode(r *reader, m *memory) {
+	*c = Command{Kind: CommandKind(r.u8()), Settled: r.flag()}
 	switch c.Kind {
 	case CmdGenesis:
 		if r.count(genesisSize) != 1 {
@@ -214,30 +250,29 @@ func (c *Command) decode(r *reader) {
 		}
 		c.Genesis = decodeGenesis(r)
 	case CmdTransfer:
-		c.Records = room(c.Records, r.count(RecordSize))
+		c.Records = room(&m.records, r.count(RecordSize))
 		for i := range c.Records {
 			c.Records[i].decode(r.take(RecordSize))
 		}
 	case CmdPrepare:
 		n := r.count(RecordSize + digestSize)
-		c.Records, c.Digests = room(c.Records, n), room(c.Digests, n)
+		c.Records, c.Digests = room(&m.records, n), room(&m.digests, n)
 		for i := range c.Records {
 			c.Records[i].decode(r.take(RecordSize))
 			copy(c.Digests[i][:], r.take(digestSize))
 		}
 	case CmdFinish:
-		c.Finishes = room(c.Finishes, r.count(finishSize))
-		facts := make([]ShardFact, 0, min(len(c.Finishes), len(r.b)/factSize)) // mostly one each
+		c.Finishes = room(&m.finishes, r.count(finishSize))
 		for i := range c.Finishes {
-			facts = c.Finishes[i].decode(r, facts)
+			c.Finishes[i].decode(r, m)
 		}
 	case CmdFinishVotes:
-		c.Votes = room(c.Votes, r.count(finishVotesSize))
+		c.Votes = room(&m.votes, r.count(finishVotesSize))
 		for i := range c.Votes {
-			c.Votes[i].decode(r)
+			c.Votes[i].decode(r, m)
 		}
 	case CmdPoison:
-		c.Poisons = room(c.Poisons, r.count(poisonSize))
+		c.Poisons = room(&m.poisons, r.count(poisonSize))
 		for i := range c.Poisons {
 			p := &c.Poisons[i]
 			copy(p.ID[:], r.take(16))
@@ -245,12 +280,12 @@ func (c *Command) decode(r *reader) {
 			p.Reason = Reason(r.u8())
 		}
 	case CmdCancel:
-		c.Cancels = room(c.Cancels, r.count(cancelSize))
+		c.Cancels = room(&m.cancels, r.count(cancelSize))
 		for i := range c.Cancels {
 			copy(c.Cancels[i][:], r.take(16))
 		}
 	case CmdBarrier, CmdVoid, CmdRelease, CmdAllocate:
-		c.Numbers = room(c.Numbers, r.count(numberSize))
+		c.Numbers = room(&m.numbers, r.count(numberSize))
 		for i := range c.Numbers {
 			c.Numbers[i] = r.u32()
 			if c.Kind == CmdAllocate && c.Numbers[i] != 0 {
@@ -262,38 +297,32 @@ func (c *Command) decode(r *reader) {
 	}
 }
 
-// decode reads a Finish. Its facts go behind those of others, where there is room.
-func (f *Finish) decode(r *reader, facts []ShardFact) []ShardFact {
+func (f *Finish) decode(r *reader, m *memory) {
 	copy(f.ID[:], r.take(16))
 	copy(f.Digest[:], r.take(digestSize))
 	f.Commit = r.flag()
 	f.Reason = Reason(r.u8())
-	f.Facts, facts = decodeFacts(r, facts)
-	return facts
+	f.Facts = decodeFacts(r, m)
 }
 
-func (f *FinishVotes) decode(r *reader) {
+func (f *FinishVotes) decode(r *reader, m *memory) {
 	f.First, f.Count = r.u64(), r.u32()
 	if f.Count == 0 || f.Count > MaxVotes {
 		r.fail("a finish of votes has an impossible number of them")
 	}
-	f.Facts, _ = decodeFacts(r, nil)
+	f.Facts = decodeFacts(r, m)
 }
 
-// decodeFacts reads facts behind those of others, where there is room. It returns them, and all.
-func decodeFacts(r *reader, facts []ShardFact) (own, all []ShardFact) {
+func decodeFacts(r *reader, m *memory) []ShardFact {
 	n := int(r.u16())
-	if !r.has(n, factSize) || n == 0 {
-		return nil, facts
+	if !r.has(n, factSize) {
+		return nil
 	}
-	if cap(facts)-len(facts) < n {
-		facts = make([]ShardFact, 0, n)
+	facts := room(&m.facts, n)
+	for i := range facts {
+		facts[i] = ShardFact{Shard: shard.ID(r.u32()), Fact: Fact(r.u8()), Epoch: r.u32()}
 	}
-	from := len(facts)
-	for range n {
-		facts = append(facts, ShardFact{Shard: shard.ID(r.u32()), Fact: Fact(r.u8()), Epoch: r.u32()})
-	}
-	return facts[from:len(facts):len(facts)], facts
+	return facts
 }
 
 func decodeGenesis(r *reader) *Genesis {

@@ -126,3 +126,64 @@ func TestVotesInOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestFinishVotesDecidesForEach gives one FinishVotes to votes with two participant sets in any order, and with cuts of
+// audits between them. What it decides for one vote holds for the next of the same set and epoch alone: each commits with
+// the highest epoch among its own participants' votes, or not at all if the facts are not its participants'.
+func TestFinishVotesDecidesForEach(t *testing.T) {
+	type vote struct {
+		epoch uint32
+		other shard.ID
+	}
+	committed, stayed, epochs := 0, 0, map[uint32]bool{}
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 12))
+		m := open(1, 1000)
+		var votes []vote
+		var epoch uint32
+		// The run is of votes alone, so cuts come between, which write no row.
+		first := m.RowCount()
+		for n := range uint64(30) {
+			if rng.IntN(6) == 0 {
+				epoch = m.do(Command{Kind: CmdAllocate, Numbers: []uint32{0}}).Epoch
+				m.do(Command{Kind: CmdBarrier, Numbers: []uint32{epoch}})
+			}
+			v := vote{epoch: epoch, other: shard.ID(2 + rng.IntN(2))}
+			r := testRecord(n+1, shard.Account(rng.IntN(10)+1), shard.Account(10*(v.other-1))+1, 1)
+			if got := m.prepare(r); got.State != Prepared || got.Epoch != v.epoch {
+				t.Fatalf("seed %d: vote %d is %+v, want YES with epoch %d", seed, n, got, v.epoch)
+			}
+			votes = append(votes, v)
+		}
+		facts := map[shard.ID]uint32{2: uint32(rng.IntN(int(epoch) + 2)), 3: uint32(rng.IntN(int(epoch) + 2))}
+		if rng.IntN(4) == 0 {
+			delete(facts, shard.ID(2+rng.IntN(2))) // one set cannot commit
+		}
+		f := FinishVotes{First: first, Count: uint32(len(votes))}
+		for _, id := range []shard.ID{3, 2} {
+			if epoch, ok := facts[id]; ok {
+				f.Facts = append(f.Facts, ShardFact{Shard: id, Fact: FactYes, Epoch: epoch})
+			}
+		}
+		got := m.Apply(m.next, 1, &Entry{Commands: []Command{{Kind: CmdFinishVotes, Votes: []FinishVotes{f}}}})
+		for i, v := range votes {
+			code, state, want := ResultState, Committed, max(v.epoch, facts[v.other])
+			if _, ok := facts[v.other]; !ok {
+				code, state, want = ResultNoEffect, Prepared, v.epoch
+				stayed++
+			} else {
+				committed++
+				epochs[want] = true
+			}
+			if got[i].Code != code || got[i].State != state || got[i].Epoch != want {
+				t.Fatalf("seed %d: vote %d of epoch %d with %s is %+v, want epoch %d of %s", seed, i, v.epoch, v.other, got[i], want, state)
+			}
+			if o, _ := m.Lookup(testID(uint64(i) + 1)); o.State != state || state == Committed && o.CommitEpoch != want {
+				t.Fatalf("seed %d: vote %d is kept as %+v, want epoch %d of %s", seed, i, o, want, state)
+			}
+		}
+	}
+	if committed < 1000 || stayed < 300 || len(epochs) < 5 {
+		t.Errorf("%d committed, %d stayed, %d epochs: too few to say anything", committed, stayed, len(epochs))
+	}
+}

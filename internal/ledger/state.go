@@ -106,13 +106,13 @@ func (s *State) applyCommand(c *Command, results []Result) []Result {
 		results = s.answer(results, s.applyGenesis(c.Genesis))
 	case CmdTransfer:
 		for i := range c.Records {
-			s.Warm(c.Records, i)
+			s.warm(c.Records, i)
 			results = s.answer(results, s.applyTransfer(&c.Records[i], c.Settled))
 		}
 	case CmdPrepare:
 		invariant.Check(len(c.Digests) == len(c.Records), "prepare: digests are parallel to records")
 		for i := range c.Records {
-			s.Warm(c.Records, i)
+			s.warm(c.Records, i)
 			results = s.answer(results, s.applyPrepare(&c.Records[i], &c.Digests[i], c.Settled))
 		}
 	case CmdFinish:
@@ -145,9 +145,9 @@ func (s *State) applyCommand(c *Command, results []Result) []Result {
 // warmAhead is how many records are fetched ahead at a time: what they need must still be near when they are applied.
 const warmAhead = 64
 
-// Warm fetches ahead what looking up or applying the records from i on will need, if it is their turn: it is called with
-// each i, from 0 on. It changes nothing.
-func (s *State) Warm(records []Record, i int) {
+// warm fetches ahead what applying the records from i on will need, if it is their turn: it is called with each i, from
+// 0 on. It changes nothing.
+func (s *State) warm(records []Record, i int) {
 	if i%warmAhead != 0 {
 		return
 	}
@@ -163,7 +163,7 @@ func (s *State) Warm(records []Record, i int) {
 	}
 }
 
-// warmFinishes is Warm for transfers that mostly are in P.
+// warmFinishes is warm for transfers that mostly are in P.
 func (s *State) warmFinishes(finishes []Finish, i int) {
 	if i%warmAhead != 0 {
 		return
@@ -180,7 +180,7 @@ func (s *State) warmFinishes(finishes []Finish, i int) {
 	}
 }
 
-// warmVotes is Warm for the votes from a place on.
+// warmVotes is warm for the votes from a place on.
 func (s *State) warmVotes(x int) {
 	next := s.prepared.votes[x:min(x+warmAhead, len(s.prepared.votes))]
 	for _, v := range next {

@@ -190,6 +190,8 @@ type Entry struct {
 	Seq      uint64 // the proposer's number for the entry; (Proposer, Seq) finds the waiting callers
 	TimeNs   int64  // leader's wall clock, Unix nanoseconds, for display alone
 	Commands []Command
+
+	memory memory // of Decode
 }
 
 // ResultCode is how one item of a command ended.

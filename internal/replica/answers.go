@@ -19,10 +19,11 @@ type answers struct {
 
 // answer is a reply in the making.
 type answer struct {
-	replies  []*wire.Reply
-	groups   []voteGroup
-	expected int  // results
-	audit    bool // about an audit's course alone: never withheld
+	replies []*wire.Reply
+	groups  []voteGroup
+	// expectedVotes and expectedResults are how many come of a PREPARE's items, as far as is known.
+	expectedVotes, expectedResults int
+	audit                          bool // about an audit's course alone: never withheld
 }
 
 // voteGroup are votes that share a participant set and hence a MAC.
@@ -79,17 +80,25 @@ func (a *answers) status(c call, s wire.Status, text string) {
 	ans.replies = append(ans.replies, &wire.Reply{Request: c.request, Status: s, Text: text})
 }
 
-// expect says that n results come, so that they and their votes need not be moved to grow.
-func (a *answers) expect(c call, n int) {
-	if n > 1 {
-		a.get(c).expected += n
+// expect says what comes of a PREPARE's items, so that votes and results need not be moved to grow: a vote of each but those
+// that are deferred, and a result of each that is no YES. Mostly there are no results.
+func (a *answers) expect(c call, results []ledger.Result) {
+	ans := a.get(c)
+	for i := range results {
+		switch res := &results[i]; {
+		case res.Code == ledger.ResultState && res.State == ledger.Prepared:
+			ans.expectedVotes++
+		case res.Code != ledger.ResultDefer:
+			ans.expectedVotes++
+			ans.expectedResults++
+		}
 	}
 }
 
 func (a *answers) result(c call, item uint32, res *ledger.Result) {
 	r := a.ok(c)
 	if r.Results == nil {
-		r.Results = make([]wire.Result, 0, max(1, a.get(c).expected))
+		r.Results = make([]wire.Result, 0, max(1, a.get(c).expectedResults))
 	}
 	r.Results = append(r.Results, wireResult(item, res))
 }
@@ -157,7 +166,7 @@ func (ans *answer) vote(parts []shard.ID, v *txn.Vote) {
 	// Most requests name one set, so the first one gets all the room.
 	room := 1
 	if len(ans.groups) == 0 {
-		room = max(1, ans.expected)
+		room = max(1, ans.expectedVotes)
 	}
 	ans.groups = append(ans.groups, voteGroup{parts: parts, votes: append(make([]txn.Vote, 0, room), *v)})
 }

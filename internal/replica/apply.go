@@ -201,7 +201,7 @@ func (r *Replica) deliverTransfers(records []ledger.Record, results []ledger.Res
 
 // deliverVotes answers PREPAREs.
 func (r *Replica) deliverVotes(records []ledger.Record, digests []ledger.Digest, results []ledger.Result, w waiter) {
-	r.answers.expect(w.call, len(records))
+	r.answers.expect(w.call, results)
 	ans := r.answers.get(w.call)
 	from := 0 // of what was voted YES on and is not answered yet
 	for i := range results {

@@ -284,11 +284,28 @@ func (h *withheld) close(conn uint64) {
 	h.replies = kept
 }
 
-// replyBytes estimates the memory of a reply.
+// Sizes in memory of what replies hold.
+const (
+	replySize   = 272 // with what it takes to keep it
+	runSize     = 8
+	resultSize  = 64
+	contentSize = 104
+	balanceSize = 96
+	blockSize   = 80
+	voteSize    = 56
+)
+
+// replyBytes is the memory of a reply: of what its lists have room for, not of what they hold.
 func replyBytes(m *wire.Reply) int {
-	n := 256 + 8*(len(m.Committed)+len(m.Voted)) + 160*len(m.Results) + 120*len(m.Balances) + len(m.Body)
+	n := replySize + runSize*(cap(m.Committed)+cap(m.Voted)) + resultSize*cap(m.Results) + balanceSize*cap(m.Balances) +
+		len(m.Text) + cap(m.Body) + blockSize*cap(m.Blocks)
+	for i := range m.Results {
+		if m.Results[i].Content != nil {
+			n += contentSize
+		}
+	}
 	for i := range m.Blocks {
-		n += 96 + 56*len(m.Blocks[i].Votes)
+		n += voteSize * cap(m.Blocks[i].Votes)
 	}
 	return n
 }
