@@ -24,8 +24,17 @@ const opening = 1_000_000_000_000
 // errNotHere means that a peer's programs are not on this machine.
 var errNotHere = errors.New("is not on this machine")
 
-// shape is how one system is loaded.
-type shape struct{ clients, batch, inFlight int }
+// shape is how one system is loaded. Of several numbers of clients the fastest is taken.
+type shape struct {
+	clients         []int
+	batch, inFlight int
+}
+
+// alone is the shape with one number of clients.
+func alone(clients, batch, inFlight int) shape { return shape{[]int{clients}, batch, inFlight} }
+
+// tried is the shape of a peer of which these numbers of connections are tried.
+func tried(batch int, connections ...int) shape { return shape{connections, batch, 1} }
 
 // load is one load. Systems that differ in what suits them get a shape of their own.
 type load struct {
@@ -33,9 +42,9 @@ type load struct {
 	systems    []string // raftbank first
 	shape      shape
 	shapes     map[string]shape
-	tries      []int // connections of a peer, of which the fastest number is taken; none: those of its shape
 	shards     int
 	cross      int
+	chosen     map[string]int // of a system with several numbers of clients, the one that all of its runs have
 }
 
 // peer is a system other than raftbank.
@@ -66,55 +75,57 @@ var peers = map[string]starter{pgSingle: startPostgres, pgSync: startPostgresSyn
 
 var loads = []load{
 	{name: "one", text: "one client, one transfer in flight", shards: 1,
-		systems: []string{raftbankName, pgSync, pgSingle, etcdName}, shape: shape{1, 1, 1}},
+		systems: []string{raftbankName, pgSync, pgSingle, etcdName}, shape: alone(1, 1, 1)},
 	{name: "clients", text: "64 clients, one transfer in flight each", shards: 1,
-		systems: []string{raftbankName, pgSync, pgSingle, etcdName}, shape: shape{64, 1, 1}},
+		systems: []string{raftbankName, pgSync, pgSingle, etcdName}, shape: alone(64, 1, 1)},
 	{name: "many", text: "single transfers, as many in flight as suit the system", shards: 1,
-		systems: []string{raftbankName, pgSync, pgSingle, etcdName}, shape: shape{32, 1, 1},
-		shapes: map[string]shape{raftbankName: {8, 1, 128}, etcdName: {256, 1, 1}}},
+		systems: []string{raftbankName, pgSync, pgSingle, etcdName}, shape: tried(1, 16, 32, 64, 128, 256),
+		shapes: map[string]shape{raftbankName: alone(8, 1, 128), etcdName: tried(1, 64, 256, 512)}},
 	{name: "batches", text: "batches of 4096; PostgreSQL: one transaction each, on as many connections as make it fastest", shards: 1,
-		systems: []string{raftbankName, pgSync, pgSingle}, shape: shape{4, 4096, 1}, tries: []int{1, 2, 4, 8},
-		shapes: map[string]shape{raftbankName: {2, 4096, 4}}},
+		systems: []string{raftbankName, pgSync, pgSingle}, shape: tried(4096, 1, 2, 4, 8),
+		shapes: map[string]shape{raftbankName: alone(2, 4096, 4)}},
 	{name: "cross-one", text: "one client, one transfer between two shards in flight", shards: 2, cross: 100,
-		systems: []string{raftbankName, pgTwo}, shape: shape{1, 1, 1}},
+		systems: []string{raftbankName, pgTwo}, shape: alone(1, 1, 1)},
 	{name: "cross-many", text: "transfers between two shards, as many in flight as suit the system", shards: 2, cross: 100,
-		systems: []string{raftbankName, pgTwo}, shape: shape{16, 1, 1}, shapes: map[string]shape{raftbankName: {8, 1, 128}}},
+		systems: []string{raftbankName, pgTwo}, shape: tried(1, 8, 16, 32, 64),
+		shapes: map[string]shape{raftbankName: alone(8, 1, 128)}},
 }
 
-// options returns the load for a system.
-func (l *load) options(o *options, system string) bench.Options {
-	s := l.shape
+// shapeOf returns the shape of a system.
+func (l *load) shapeOf(system string) shape {
 	if own, ok := l.shapes[system]; ok {
-		s = own
+		return own
 	}
-	return bench.Options{Clients: s.clients, Batch: s.batch, InFlight: s.inFlight, Cross: l.cross,
+	return l.shape
+}
+
+// options returns the load for a system: with the chosen number of clients, or the first.
+func (l *load) options(o *options, system string) bench.Options {
+	s := l.shapeOf(system)
+	clients := s.clients[0]
+	if n, ok := l.chosen[system]; ok {
+		clients = n
+	}
+	return bench.Options{Clients: clients, Batch: s.batch, InFlight: s.inFlight, Cross: l.cross,
 		Warmup: o.Warmup, Duration: o.Duration, Seed: o.seed}
 }
 
 // measure puts a load on one system that runs for this alone.
 func measure(ctx context.Context, o *options, dir string, l *load, name string) (*api.BenchPeerResult, error) {
-	dir, err := os.MkdirTemp(dir, name+"-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return nil, err
-	}
 	if name == raftbankName {
 		return measureRaftbank(ctx, o, dir, l)
 	}
+	if err := choose(ctx, o, dir, l, name); err != nil {
+		return nil, err
+	}
 	t := topology(o.Accounts, l.shards)
-	p, err := peers[name](ctx, o, dir, t)
+	p, stop, err := start(ctx, o, dir, t, name)
 	if err != nil {
 		return nil, err
 	}
-	defer p.stop()
+	defer stop()
 	load := l.options(o, name)
 	if err := load.Validate(t); err != nil {
-		return nil, err
-	}
-	if load.Clients, err = fastest(ctx, p, t, load, l.tries); err != nil {
 		return nil, err
 	}
 	m, err := bench.Run(ctx, p, t, load, nil)
@@ -138,20 +149,73 @@ func measure(ctx context.Context, o *options, dir string, l *load, name string) 
 	return failed(&api.BenchPeerResult{System: name, Version: p.version(), Shape: shapeText(load), Settings: p.settings(), Result: r})
 }
 
-// tryWindow is how long every number of connections is tried.
-const tryWindow = time.Second
+// start starts a peer in a directory of its own. stop ends it and removes that.
+func start(ctx context.Context, o *options, dir string, t *shard.Topology, name string) (p peer, stop func(), err error) {
+	if dir, err = os.MkdirTemp(dir, name+"-"); err != nil {
+		return nil, nil, err
+	}
+	if err = os.Chmod(dir, 0o755); err == nil {
+		p, err = peers[name](ctx, o, dir, t)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return p, func() {
+		p.stop()
+		_ = os.RemoveAll(dir) // what stays is removed with the whole
+	}, nil
+}
+
+const (
+	// tryWindow is how long every number of connections is tried, at most; half as long a load is before it.
+	tryWindow = 2 * time.Second
+	// tryLimit bounds all that is tried of a system under a load, its start included.
+	tryLimit = 2 * time.Minute
+)
+
+// choose finds the number of connections with which a peer is fastest under the load, unless that is known. It tries
+// them on a server that is not measured: one that is has carried nothing before, like raftbank.
+func choose(ctx context.Context, o *options, dir string, l *load, name string) error {
+	tries := l.shapeOf(name).clients
+	if _, known := l.chosen[name]; known || len(tries) == 1 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, tryLimit)
+	defer cancel()
+	t := topology(o.Accounts, l.shards)
+	p, stop, err := start(ctx, o, dir, t, name)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	n, err := fastest(ctx, p, t, l.options(o, name), tries)
+	if err != nil {
+		return fmt.Errorf("%s: try numbers of connections: %w", name, err)
+	}
+	if l.chosen == nil {
+		l.chosen = map[string]int{}
+	}
+	l.chosen[name] = n
+	return nil
+}
 
 // fastest puts the load on a peer with every number of connections in turn, briefly, and returns the number with the
-// largest throughput; without numbers to try, the load's own.
+// largest throughput.
 func fastest(ctx context.Context, p peer, t *shard.Topology, load bench.Options, tries []int) (int, error) {
-	best, most := load.Clients, 0.0
+	best, most := 0, -1.0
+	load.Warmup, load.Duration = min(load.Warmup, tryWindow/2), min(load.Duration, tryWindow)
 	for _, n := range tries {
-		load.Clients, load.Warmup, load.Duration = n, tryWindow/2, tryWindow
+		load.Clients = n
 		m, err := bench.Run(ctx, p, t, load, nil)
+		if err == nil && m.Interrupted {
+			err = ctx.Err()
+		}
 		if err != nil {
 			return 0, fmt.Errorf("%d connections: %w", n, err)
 		}
-		if r := m.Result(); r.TPS > most {
+		r := m.Result()
+		fmt.Fprintf(os.Stderr, "%d connections: %.0f transfers per second\n", n, r.TPS)
+		if r.TPS > most {
 			best, most = n, r.TPS
 		}
 	}
@@ -168,6 +232,11 @@ func failed(r *api.BenchPeerResult) (*api.BenchPeerResult, error) {
 
 // measureRaftbank has raftbank measure itself, on a bank that it spawns.
 func measureRaftbank(ctx context.Context, o *options, dir string, l *load) (*api.BenchPeerResult, error) {
+	dir, err := os.MkdirTemp(dir, raftbankName+"-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
 	b := l.options(o, raftbankName)
 	number := strconv.Itoa
 	cmd := exec.CommandContext(ctx, o.raftbank, "bench", "--spawn", "--shards", number(l.shards), "--replicas", "3",

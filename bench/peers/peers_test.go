@@ -59,6 +59,9 @@ func TestLoadsAreValid(t *testing.T) {
 			if name != raftbankName && load.InFlight != 1 {
 				t.Errorf("load %s on %s: a connection carries one request at a time", l.name, name)
 			}
+			if n := len(l.shapeOf(name).clients); name == raftbankName && n != 1 {
+				t.Errorf("load %s has %d numbers of clients for raftbank, which are not tried", l.name, n)
+			}
 		}
 	}
 	if a := topology(10, 3); a.Clusters[0].Range.Len() != 4 || a.Accounts() != "1-10" {
@@ -102,7 +105,8 @@ func TestMediansAndRatios(t *testing.T) {
 	if own.TPSRatio != nil {
 		t.Error("raftbank is compared with itself")
 	}
-	if ratios(systems[1:]); len(systems[1:]) != 1 {
+	alone := []api.BenchPeerResult{{System: pgSync, TPS: 5, P50Us: 1}, {System: etcdName, TPS: 5, P50Us: 1}}
+	if ratios(alone); alone[0].TPSRatio != nil || alone[1].TPSRatio != nil || alone[1].P50Ratio != nil {
 		t.Error("a ratio without raftbank")
 	}
 }
@@ -154,10 +158,16 @@ func TestPostgresBatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.stop()
-	load := bench.Options{Clients: 4, Batch: 200, InFlight: 1, Duration: 300 * time.Millisecond, Seed: 1}
-	if best, err := fastest(t.Context(), p, bank, load, []int{2, 4}); err != nil || best < 2 {
-		t.Errorf("%d connections are fastest, %v", best, err)
+	l := load{name: "few", shards: 1, shape: tried(200, 2, 4)}
+	o.Duration = 200 * time.Millisecond
+	if err := choose(t.Context(), o, dir, &l, pgSingle); err != nil || l.chosen[pgSingle] < 2 || l.options(o, pgSingle).Clients != l.chosen[pgSingle] {
+		t.Errorf("%v connections are fastest, %v", l.chosen, err)
 	}
+	l.chosen[pgSingle] = 3 // what was chosen once is not tried again
+	if err := choose(t.Context(), o, dir, &l, pgSingle); err != nil || l.options(o, pgSingle).Clients != 3 {
+		t.Errorf("%v connections are chosen, %v", l.chosen, err)
+	}
+	load := bench.Options{Clients: 4, Batch: 200, InFlight: 1, Duration: 300 * time.Millisecond, Seed: 1}
 	m, err := bench.Run(t.Context(), p, bank, load, nil)
 	if err != nil || m.Result().Committed == 0 {
 		t.Fatalf("%+v, %v", m, err)

@@ -91,8 +91,8 @@ type recorder struct {
 	kinds     [kinds]figures
 	slices    []slice
 	committed int // in the whole run, warm-up included
-	// Transfers that were due in the window and never sent: those that found all callers and the queue taken, and those
-	// that still waited when the drain ended.
+	// Transfers that were due in the window and never sent, which unsent counts: those that found all callers and the queue
+	// taken, and those that still waited when the drain ended.
 	shed, late int
 	cut        int // transfers that were open when the drain ended, and have no answer
 }
@@ -125,26 +125,6 @@ func (r *recorder) transfers(due, sent time.Time, tally *client.Tally, cut bool)
 				r.cut++
 			}
 		}
-	}
-}
-
-// shedAt counts transfers that were due at a time and found every caller and the queue taken.
-func (r *recorder) shedAt(due time.Time, n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if s := r.sliceAt(due); s != nil {
-		r.shed += n
-		s.failed += n
-	}
-}
-
-// lateAt counts transfers that were due at a time and still waited when the drain ended.
-func (r *recorder) lateAt(due time.Time, n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if s := r.sliceAt(due); s != nil {
-		r.late += n
-		s.failed += n
 	}
 }
 

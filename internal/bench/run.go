@@ -65,7 +65,7 @@ type run struct {
 	due       chan time.Time // open loop
 	sleep     func(time.Duration)
 	progress  func(Progress) // may be nil
-	unsent    *recorder      // of an open loop: what no caller took
+	unsent    *unsent        // of an open loop: what no caller took
 
 	ctx  context.Context
 	stop context.CancelCauseFunc
@@ -158,13 +158,13 @@ func (r *run) pacer() *pacer {
 	if r.o.Rate == 0 {
 		return nil
 	}
-	r.unsent = newRecorder(&r.w)
-	r.recorders = append(r.recorders, r.unsent)
+	r.unsent = newUnsent(&r.w, &r.o)
+	r.recorders = append(r.recorders, r.unsent.recorder)
 	p := &pacer{seed: r.o.Seed, perSecond: r.o.Rate / float64(r.o.Batch), start: r.w.start, end: r.w.to, ramp: r.o.Warmup / 2, sleep: r.sleep, late: r.late}
 	r.due = make(chan time.Time, dueBacklog)
 	if r.o.Queue > 0 {
 		r.due = make(chan time.Time, r.o.Queue)
-		p.shed = func(due time.Time) { r.unsent.shedAt(due, r.o.Batch) }
+		p.shed = r.unsent.shedAt
 	}
 	p.due = r.due
 	return p
@@ -175,7 +175,7 @@ func (r *run) late(due time.Time) bool {
 	if r.ctx.Err() != nil {
 		return false
 	}
-	r.unsent.lateAt(due, r.o.Batch)
+	r.unsent.lateAt(due)
 	return true
 }
 

@@ -200,6 +200,38 @@ func TestOpenLoopSheds(t *testing.T) {
 	})
 }
 
+// TestUnsentReads puts ten times as many requests on a system as it takes, of which most are reads, or all: of those that
+// are never sent, shed or late, a read counts as one read without an answer, and a request of transfers as its transfers.
+func TestUnsentReads(t *testing.T) {
+	for _, reads := range []int{100, 90} {
+		for _, queue := range []int{4, 0} {
+			synctest.Test(t, func(t *testing.T) {
+				m, err := runFake(t.Context(), &fakeSystem{took: 10 * time.Millisecond, result: committed}, load(func(o *Options) {
+					o.Batch, o.Reads, o.Queue, o.Rate = 5, reads, queue, 5*1000 // takes 100 requests a second
+					o.Warmup, o.Duration, o.Drain = 0, 10*time.Second, time.Second
+				}), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := m.Result()
+				k, failed := readsOf(&r), 0
+				for _, s := range r.Timeline {
+					failed += s.ReadsFailed
+				}
+				// A tenth of the 10,000 requests is sent, and in the drain another 100.
+				share := float64(reads) / 100
+				if due := float64(k.Committed + k.Unavailable); due < 9_500*share || due > 10_500*share || k.Unavailable < int(8_500*share) || failed != k.Unavailable {
+					t.Errorf("%d %% reads: %d answered and %d not, %d in the timeline; %g were due", reads, k.Committed, k.Unavailable, failed, 10_000*share)
+				}
+				unsent := r.Shed + r.Undrained
+				if want := 9_000 * 5 * (1 - share); float64(unsent) < want*8/10 || float64(unsent) > want*12/10 || unsent != r.Unavailable {
+					t.Errorf("%d %% reads: %d shed and %d late transfers, %d unavailable; want %g", reads, r.Shed, r.Undrained, r.Unavailable, want)
+				}
+			})
+		}
+	}
+}
+
 // TestDrainIsBounded puts ten times as much on a system as it takes, and one that answers nothing after the window: all
 // that was due is accounted for, and the run ends with the drain.
 func TestDrainIsBounded(t *testing.T) {

@@ -77,7 +77,7 @@ func benchFigures(r *api.Bench) [][]string {
 		n := float64(*v) / (1 << 20)
 		number(name, &n, "%.0f", "MiB")
 	}
-	if r.Config.Queue > 0 {
+	if r.Config.Queue > 0 && r.Config.ReadsPercent < 100 {
 		n := float64(r.Shed)
 		number("shed by the load's callers", &n, "%.0f", "transfers")
 	}
