@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -24,6 +26,8 @@ const (
 	// runYield is how many keys of a run are written before others may use the processor.
 	runYield = 512
 	runName  = "run.tmp"
+	// writesGrace bounds how long Close waits for writes once something has failed: they may wait for what never succeeds.
+	writesGrace = 2 * time.Second
 )
 
 // PebbleOptions bound the memory of a table on disk. Zero fields take the defaults.
@@ -35,7 +39,8 @@ type PebbleOptions struct {
 // pebbleTable is a Table in a pebble database without its write-ahead log: the raft log is ours already.
 //
 // What pebble's own goroutines cannot read or write is noted in failures; nothing panics there. Every call that may
-// wait for one of them goes through call, which gives up once one has ended for good.
+// wait for one of them goes through call, which gives up once one has ended for good; or through write, which gives up
+// once one has failed at all: pebble tries again for ever, and lets writers wait meanwhile.
 type pebbleTable struct {
 	db       *pebble.DB
 	cache    *pebble.Cache
@@ -43,6 +48,11 @@ type pebbleTable struct {
 	path     string
 	run      string // the file of a run in the making
 	failures *pebbleFailures
+	grace    time.Duration // writesGrace
+
+	mu     sync.Mutex     // guards closed, and adding to writes
+	closed bool           // no write begins any more
+	writes sync.WaitGroup // those under way, also of callers that have given up
 }
 
 // markersFS makes names durable in their order: pebble creates a manifest and then the marker that points to it, and makes both names
@@ -78,6 +88,7 @@ func OpenPebble(fsys vfs.FS, path string, o PebbleOptions) (Table, error) {
 	}
 	t := &pebbleTable{
 		cache: pebble.NewCache(o.CacheBytes), path: path, run: fsys.PathJoin(path, runName), failures: newPebbleFailures(path),
+		grace: writesGrace,
 	}
 	if err := fsys.Remove(t.run); err != nil && !isNotExist(err) {
 		return nil, fmt.Errorf("remove %s: %w", t.run, err)
@@ -127,6 +138,65 @@ func (t *pebbleTable) call(doing string, f func() error) error {
 		return pebbleError(t.path, doing, err)
 	case <-t.failures.fatal:
 		return t.Health()
+	}
+}
+
+// write runs what may wait for a flush or a compaction. It returns once that has ended, or one of them has failed: pebble
+// is left alone with it then.
+func (t *pebbleTable) write(doing string, f func() error) error {
+	if err := t.beginWrite(); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() {
+		err := f()
+		t.writes.Done()
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return pebbleError(t.path, doing, err)
+	case <-t.failures.any: // with fatal too
+		return t.Health()
+	}
+}
+
+// beginWrite counts a write, unless the table is closed or has failed.
+func (t *pebbleTable) beginWrite() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return fmt.Errorf("write id index in %s: %w", t.path, pebble.ErrClosed)
+	}
+	err := t.Health()
+	if err == nil {
+		t.writes.Add(1)
+	}
+	return err
+}
+
+// endWrites lets no write begin any more, and waits for those under way. It reports false if one may never end.
+func (t *pebbleTable) endWrites() bool {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		t.writes.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return true
+	case <-t.failures.any:
+	}
+	timer := time.NewTimer(t.grace)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-timer.C:
+		return false
 	}
 }
 
@@ -184,7 +254,7 @@ func (t *pebbleTable) Apply(b *Batch) error {
 	if err != nil {
 		return errors.Join(err, batch.Close())
 	}
-	return t.call("write id index", func() error { return errors.Join(batch.Commit(pebble.NoSync), batch.Close()) })
+	return t.write("write id index", func() error { return errors.Join(batch.Commit(pebble.NoSync), batch.Close()) })
 }
 
 // Ingest implements Table. One run is written at a time.
@@ -196,7 +266,7 @@ func (t *pebbleTable) Ingest(r Run) error {
 		return pebbleError(t.path, "write a run of the id index", err)
 	}
 	// Ingest removes the file's first name.
-	return t.call("take a run into the id index", func() error { return t.db.Ingest(context.Background(), []string{t.run}) })
+	return t.write("take a run into the id index", func() error { return t.db.Ingest(context.Background(), []string{t.run}) })
 }
 
 // writeRun makes a sorted table of a run, and syncs it.
@@ -222,11 +292,8 @@ func (t *pebbleTable) writeRun(r Run) error {
 
 // Flush implements Table.
 func (t *pebbleTable) Flush() error {
-	if err := t.Health(); err != nil {
-		return err
-	}
 	var flushed <-chan struct{}
-	if err := t.call("flush id index", func() (err error) {
+	if err := t.write("flush id index", func() (err error) {
 		flushed, err = t.db.AsyncFlush()
 		return err
 	}); err != nil {
@@ -239,11 +306,15 @@ func (t *pebbleTable) Flush() error {
 	return t.Health()
 }
 
-// Close implements Table. What waits for a goroutine that has ended for good is left to the end of the process.
+// Close implements Table. What waits for a goroutine that has ended for good, or for one that fails again and again, is
+// left to the end of the process, and pebble open: a write that goes on must not find it closed.
 func (t *pebbleTable) Close() error {
 	t.failures.close()
 	if t.failures.isFatal() {
 		return nil
+	}
+	if !t.endWrites() {
+		return t.Health()
 	}
 	err := t.call("close id index", t.db.Close)
 	if !t.failures.isFatal() {
