@@ -57,7 +57,13 @@ type pebbleTable struct {
 
 // markersFS makes names durable in their order: pebble creates a manifest and then the marker that points to it, and makes both names
 // durable together. A file system that keeps the second and not the first would leave a table that cannot be opened.
-type markersFS struct{ vfs.FS }
+//
+// A directory that cannot be synced is the end, noted in failures: pebble's markers panic at it, on whatever goroutine, and a
+// second sync would say nothing of what the first has lost.
+type markersFS struct {
+	vfs.FS
+	failures *pebbleFailures
+}
 
 // Create implements vfs.FS.
 func (f markersFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
@@ -67,6 +73,31 @@ func (f markersFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error
 		}
 	}
 	return f.FS.Create(name, c)
+}
+
+// OpenDir implements vfs.FS.
+func (f markersFS) OpenDir(name string) (vfs.File, error) {
+	d, err := f.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return markersDir{d, name, f.failures}, nil
+}
+
+// markersDir is a directory whose Sync returns only if it has succeeded.
+type markersDir struct {
+	vfs.File
+	path     string
+	failures *pebbleFailures
+}
+
+// Sync implements vfs.File.
+func (d markersDir) Sync() error {
+	err := d.File.Sync()
+	if err != nil {
+		d.failures.Fatalf("%s", fmt.Errorf("sync directory %s: %w", d.path, err))
+	}
+	return err
 }
 
 // Unwrap implements vfs.FS.
@@ -99,7 +130,9 @@ func OpenPebble(fsys vfs.FS, path string, o PebbleOptions) (Table, error) {
 		return err
 	}); err != nil {
 		t.failures.close()
-		t.cache.Unref()
+		if !t.failures.isFatal() {
+			t.cache.Unref()
+		}
 		return nil, err
 	}
 	return t, nil
@@ -107,7 +140,7 @@ func OpenPebble(fsys vfs.FS, path string, o PebbleOptions) (Table, error) {
 
 func pebbleOptions(fsys vfs.FS, o PebbleOptions, t *pebbleTable) *pebble.Options {
 	options := &pebble.Options{
-		FS: markersFS{fsys}, Cache: t.cache, DisableWAL: true, Logger: t.failures,
+		FS: markersFS{fsys, t.failures}, Cache: t.cache, DisableWAL: true, Logger: t.failures,
 		MemTableSize: uint64(o.MemTableBytes), MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold: 8, L0StopWritesThreshold: 40,
 		MaxOpenFiles:       200,
