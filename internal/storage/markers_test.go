@@ -87,3 +87,42 @@ func TestMarkerCannotBeSynced(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestMarkersAreNeverLost follows the order of a table's names: what a marker follows is synced before it is created, and a
+// marker is removed only once the one that follows it is.
+func TestMarkersAreNeverLost(t *testing.T) {
+	var unsynced []string // names that were created since the last sync
+	created, removed := 0, 0
+	fs := &imagesFS{FS: vfs.NewMem()}
+	fs.before = func(op, name string) {
+		marker := strings.HasPrefix(name, "/t/marker.")
+		switch {
+		case op == "sync" && name == "/t":
+			unsynced = nil
+			return
+		case marker && op == "create":
+			created++
+		case marker && op == "remove":
+			removed++
+		case op == "create" || op == "rename" || op == "link":
+			unsynced = append(unsynced, name)
+			return
+		default:
+			return
+		}
+		for _, other := range unsynced {
+			if op == "create" && strings.Contains(other, "MANIFEST") || op == "remove" && strings.HasPrefix(other, "/t/marker.") {
+				t.Errorf("%s %s while %s is not durable", op, name, other)
+			}
+		}
+		if op == "create" {
+			unsynced = append(unsynced, name)
+		}
+	}
+	for range 3 {
+		must(t, useTable(fs))
+	}
+	if created < 6 || removed < 5 {
+		t.Errorf("%d markers were created and %d removed", created, removed)
+	}
+}

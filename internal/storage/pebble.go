@@ -67,13 +67,26 @@ type markersFS struct {
 
 // Create implements vfs.FS.
 func (f markersFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if strings.HasPrefix(f.PathBase(name), "marker.") {
+	if f.isMarker(name) {
 		if err := syncDir(f.FS, f.PathDir(name)); err != nil {
 			return nil, err
 		}
 	}
 	return f.FS.Create(name, c)
 }
+
+// Remove implements vfs.FS. Pebble removes the marker before a new one without a sync between: a file system that makes that
+// durable first would leave none.
+func (f markersFS) Remove(name string) error {
+	if f.isMarker(name) {
+		if err := syncDir(f, f.PathDir(name)); err != nil {
+			return err
+		}
+	}
+	return f.FS.Remove(name)
+}
+
+func (f markersFS) isMarker(name string) bool { return strings.HasPrefix(f.PathBase(name), "marker.") }
 
 // OpenDir implements vfs.FS.
 func (f markersFS) OpenDir(name string) (vfs.File, error) {
