@@ -265,7 +265,10 @@ func (t *pebbleTable) View() (View, error) {
 		v.snapshot = t.db.NewSnapshot()
 		return nil
 	})
-	return v, err
+	if err != nil { // whoever was given up may still write to v
+		return nil, err
+	}
+	return v, nil
 }
 
 // Get implements View.

@@ -309,6 +309,15 @@ func TestFatalPebble(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+	for range 100 {
+		v, err := table.View()
+		if (v == nil) != errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("view: %v, %v", v, err)
+		}
+		if v != nil { // it was quicker than the end
+			_ = v.Close()
+		}
+	}
 	if v, ok, err := table.Get([]byte("k"), nil); string(v) != "v" || !ok || err != nil {
 		t.Errorf("get: %q %v %v", v, ok, err)
 	}
