@@ -355,3 +355,22 @@ func TestDamageWhileARunIsWritten(t *testing.T) {
 		must(t, again.Close())
 	}
 }
+
+// TestSmallFilesThatAreLarge lets each small file of a directory be far longer than anything that was written there: that is
+// damage, with words.
+func TestSmallFilesThatAreLarge(t *testing.T) {
+	d := newDamagedState(t, true)
+	for _, name := range []string{identityName, membersName, currentName, "state/" + durableName} {
+		file := testDir + "/" + name
+		mem := d.disk("", nil)
+		overwrite(t, mem, file, make([]byte, maxSmallFile+1))
+		dir, err := OpenDir(mem, testDir, testIdentity())
+		if err == nil {
+			_, err = dir.OpenStore(StoreOptions{})
+			must(t, dir.Close())
+		}
+		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), file+" is damaged: it is larger than 65536 bytes") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
