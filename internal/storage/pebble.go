@@ -138,10 +138,7 @@ func OpenPebble(fsys vfs.FS, path string, o PebbleOptions) (Table, error) {
 		return nil, fmt.Errorf("remove %s: %w", t.run, err)
 	}
 	t.options = pebbleOptions(fsys, o, t)
-	if err := t.call("open id index", func() (err error) {
-		t.db, err = pebble.Open(path, t.options)
-		return err
-	}); err != nil {
+	if err := t.open(); err != nil {
 		t.failures.close()
 		if !t.failures.isFatal() {
 			t.cache.Unref()
@@ -149,6 +146,23 @@ func OpenPebble(fsys vfs.FS, path string, o PebbleOptions) (Table, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// open opens the database. Its lock is taken here: that another holds it says nothing of the files.
+func (t *pebbleTable) open() error {
+	lock, err := pebble.LockDirectory(t.path, t.options.FS)
+	if err != nil {
+		return fmt.Errorf("lock id index in %s: %w (this server must stop)", t.path, err)
+	}
+	t.options.Lock = lock
+	err = t.call("open id index", func() (err error) {
+		t.db, err = pebble.Open(t.path, t.options)
+		return openError(t.path, err)
+	})
+	if err != nil && !t.failures.isFatal() {
+		err = errors.Join(err, lock.Close())
+	}
+	return err
 }
 
 func pebbleOptions(fsys vfs.FS, o PebbleOptions, t *pebbleTable) *pebble.Options {
@@ -311,8 +325,8 @@ func (t *pebbleTable) Ingest(r Run) error {
 	if err := t.Health(); err != nil {
 		return err
 	}
-	if err := t.writeRun(r); err != nil {
-		return pebbleError(t.path, "write a run of the id index", err)
+	if err := t.writeRun(r); err != nil { // a file of our own, from the beginning: nothing is damaged
+		return stoppingError(t.path, "write a run of the id index", err)
 	}
 	// Ingest removes the file's first name.
 	return t.write("take a run into the id index", func() error { return t.db.Ingest(context.Background(), []string{t.run}) })
@@ -365,7 +379,7 @@ func (t *pebbleTable) Close() error {
 	if !t.endWrites() {
 		return t.Health()
 	}
-	err := t.call("close id index", t.db.Close)
+	err := t.call("close id index", func() error { return errors.Join(t.db.Close(), t.options.Lock.Close()) })
 	if !t.failures.isFatal() {
 		t.cache.Unref()
 	}
