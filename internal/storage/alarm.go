@@ -8,7 +8,7 @@ const alarmName = "ALARM"
 // Errors: ErrDamaged, ErrForeignDir, ErrNewerFormat.
 func (d *Dir) Alarm() (string, error) {
 	name := d.file(alarmName)
-	raw, err := readSmall(d.fs, name)
+	raw, err := readOwn(d.fs, name)
 	if isNotExist(err) {
 		return "", nil
 	}

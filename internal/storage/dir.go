@@ -75,7 +75,7 @@ func (d *Dir) load(want Identity) error {
 		return err
 	}
 	name := d.file(identityName)
-	raw, err := readSmall(d.fs, name)
+	raw, err := readOwn(d.fs, name)
 	if isNotExist(err) {
 		return d.found(want)
 	}
@@ -140,7 +140,7 @@ func (d *Dir) compare(have, want Identity) error {
 
 func (d *Dir) loadMembers() error {
 	name := d.file(membersName)
-	raw, err := readSmall(d.fs, name)
+	raw, err := readOwn(d.fs, name)
 	if isNotExist(err) {
 		if d.logMade {
 			return damagedFile(name, "is missing, though the directory has had a raft log") // else it would pass for a new one

@@ -17,7 +17,7 @@ func (j *Job) setDurable() error {
 // durableIndex reads CHECKPOINT. Errors: ErrDamaged, ErrForeignDir, ErrNewerFormat, those of the disk.
 func (s *Store) durableIndex() (uint64, error) {
 	name := s.dir.fs.PathJoin(s.path, durableName)
-	raw, err := readSmall(s.dir.fs, name)
+	raw, err := readOwn(s.dir.fs, name)
 	if isNotExist(err) {
 		return 0, nil
 	}

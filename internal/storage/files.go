@@ -15,6 +15,8 @@ const tmpSuffix = ".tmp"
 // maxSmallFile bounds the identity, members and key files.
 const maxSmallFile = 64 << 10
 
+var errTooLarge = fmt.Errorf("larger than %d bytes", maxSmallFile)
+
 func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 // readSmall reads a whole file of at most maxSmallFile bytes.
@@ -28,9 +30,18 @@ func readSmall(fsys vfs.FS, name string) ([]byte, error) {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if len(raw) > maxSmallFile {
-		return nil, fmt.Errorf("read %s: larger than %d bytes", name, maxSmallFile)
+		return nil, fmt.Errorf("read %s: %w", name, errTooLarge)
 	}
 	return raw, nil
+}
+
+// readOwn reads a small file that is this package's own: a larger one is none that it wrote.
+func readOwn(fsys vfs.FS, name string) ([]byte, error) {
+	raw, err := readSmall(fsys, name)
+	if errors.Is(err, errTooLarge) {
+		return nil, damagedFile(name, "is "+errTooLarge.Error())
+	}
+	return raw, err
 }
 
 // writeAtomic puts a complete, durable file under name, or leaves what was there.

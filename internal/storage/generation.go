@@ -65,7 +65,7 @@ func (d *Dir) currentGeneration() (uint64, error) {
 		return 0, err
 	}
 	name := d.file(currentName)
-	raw, err := readSmall(d.fs, name)
+	raw, err := readOwn(d.fs, name)
 	if isNotExist(err) {
 		if len(gens) > 0 && gens[0] != 1 {
 			return 0, damagedFile(name, "is missing, though "+generationName(gens[0])+" is there")

@@ -135,7 +135,7 @@ func (in *Intake) openNext(end historyEnd, ids idsAtCheckpoint, o StoreOptions) 
 // readProgress reads PROGRESS: rows 8, of which the ids before 8 are in the table, ranges.
 func (in *Intake) readProgress(name string) (end historyEnd, ids idsAtCheckpoint, err error) {
 	d := in.store.dir
-	raw, err := readSmall(d.fs, name)
+	raw, err := readOwn(d.fs, name)
 	if err != nil {
 		return end, ids, err
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -24,6 +26,8 @@ const (
 	// runYield is how many keys of a run are written before others may use the processor.
 	runYield = 512
 	runName  = "run.tmp"
+	// writesGrace bounds how long Close waits for writes once something has failed: they may wait for what never succeeds.
+	writesGrace = 2 * time.Second
 )
 
 // PebbleOptions bound the memory of a table on disk. Zero fields take the defaults.
@@ -35,7 +39,8 @@ type PebbleOptions struct {
 // pebbleTable is a Table in a pebble database without its write-ahead log: the raft log is ours already.
 //
 // What pebble's own goroutines cannot read or write is noted in failures; nothing panics there. Every call that may
-// wait for one of them goes through call, which gives up once one has ended for good.
+// wait for one of them goes through call, which gives up once one has ended for good; or through write, which gives up
+// once one has failed at all: pebble tries again for ever, and lets writers wait meanwhile.
 type pebbleTable struct {
 	db       *pebble.DB
 	cache    *pebble.Cache
@@ -43,20 +48,69 @@ type pebbleTable struct {
 	path     string
 	run      string // the file of a run in the making
 	failures *pebbleFailures
+	grace    time.Duration // writesGrace
+
+	mu     sync.Mutex     // guards closed, and adding to writes
+	closed bool           // no write begins any more
+	writes sync.WaitGroup // those under way, also of callers that have given up
 }
 
 // markersFS makes names durable in their order: pebble creates a manifest and then the marker that points to it, and makes both names
 // durable together. A file system that keeps the second and not the first would leave a table that cannot be opened.
-type markersFS struct{ vfs.FS }
+//
+// A directory that cannot be synced is the end, noted in failures: pebble's markers panic at it, on whatever goroutine, and a
+// second sync would say nothing of what the first has lost.
+type markersFS struct {
+	vfs.FS
+	failures *pebbleFailures
+}
 
 // Create implements vfs.FS.
 func (f markersFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if strings.HasPrefix(f.PathBase(name), "marker.") {
+	if f.isMarker(name) {
 		if err := syncDir(f.FS, f.PathDir(name)); err != nil {
 			return nil, err
 		}
 	}
 	return f.FS.Create(name, c)
+}
+
+// Remove implements vfs.FS. Pebble removes the marker before a new one without a sync between: a file system that makes that
+// durable first would leave none.
+func (f markersFS) Remove(name string) error {
+	if f.isMarker(name) {
+		if err := syncDir(f, f.PathDir(name)); err != nil {
+			return err
+		}
+	}
+	return f.FS.Remove(name)
+}
+
+func (f markersFS) isMarker(name string) bool { return strings.HasPrefix(f.PathBase(name), "marker.") }
+
+// OpenDir implements vfs.FS.
+func (f markersFS) OpenDir(name string) (vfs.File, error) {
+	d, err := f.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return markersDir{d, name, f.failures}, nil
+}
+
+// markersDir is a directory whose Sync returns only if it has succeeded.
+type markersDir struct {
+	vfs.File
+	path     string
+	failures *pebbleFailures
+}
+
+// Sync implements vfs.File.
+func (d markersDir) Sync() error {
+	err := d.File.Sync()
+	if err != nil {
+		d.failures.Fatalf("%s", fmt.Errorf("sync directory %s: %w", d.path, err))
+	}
+	return err
 }
 
 // Unwrap implements vfs.FS.
@@ -78,25 +132,42 @@ func OpenPebble(fsys vfs.FS, path string, o PebbleOptions) (Table, error) {
 	}
 	t := &pebbleTable{
 		cache: pebble.NewCache(o.CacheBytes), path: path, run: fsys.PathJoin(path, runName), failures: newPebbleFailures(path),
+		grace: writesGrace,
 	}
 	if err := fsys.Remove(t.run); err != nil && !isNotExist(err) {
 		return nil, fmt.Errorf("remove %s: %w", t.run, err)
 	}
 	t.options = pebbleOptions(fsys, o, t)
-	if err := t.call("open id index", func() (err error) {
-		t.db, err = pebble.Open(path, t.options)
-		return err
-	}); err != nil {
+	if err := t.open(); err != nil {
 		t.failures.close()
-		t.cache.Unref()
+		if !t.failures.isFatal() {
+			t.cache.Unref()
+		}
 		return nil, err
 	}
 	return t, nil
 }
 
+// open opens the database. Its lock is taken here: that another holds it says nothing of the files.
+func (t *pebbleTable) open() error {
+	lock, err := pebble.LockDirectory(t.path, t.options.FS)
+	if err != nil {
+		return fmt.Errorf("lock id index in %s: %w (this server must stop)", t.path, err)
+	}
+	t.options.Lock = lock
+	err = t.call("open id index", func() (err error) {
+		t.db, err = pebble.Open(t.path, t.options)
+		return openError(t.path, err)
+	})
+	if err != nil && !t.failures.isFatal() {
+		err = errors.Join(err, lock.Close())
+	}
+	return err
+}
+
 func pebbleOptions(fsys vfs.FS, o PebbleOptions, t *pebbleTable) *pebble.Options {
 	options := &pebble.Options{
-		FS: markersFS{fsys}, Cache: t.cache, DisableWAL: true, Logger: t.failures,
+		FS: markersFS{fsys, t.failures}, Cache: t.cache, DisableWAL: true, Logger: t.failures,
 		MemTableSize: uint64(o.MemTableBytes), MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold: 8, L0StopWritesThreshold: 40,
 		MaxOpenFiles:       200,
@@ -130,6 +201,65 @@ func (t *pebbleTable) call(doing string, f func() error) error {
 	}
 }
 
+// write runs what may wait for a flush or a compaction. It returns once that has ended, or one of them has failed: pebble
+// is left alone with it then.
+func (t *pebbleTable) write(doing string, f func() error) error {
+	if err := t.beginWrite(); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() {
+		err := f()
+		t.writes.Done()
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return pebbleError(t.path, doing, err)
+	case <-t.failures.any: // with fatal too
+		return t.Health()
+	}
+}
+
+// beginWrite counts a write, unless the table is closed or has failed.
+func (t *pebbleTable) beginWrite() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return fmt.Errorf("write id index in %s: %w", t.path, pebble.ErrClosed)
+	}
+	err := t.Health()
+	if err == nil {
+		t.writes.Add(1)
+	}
+	return err
+}
+
+// endWrites lets no write begin any more, and waits for those under way. It reports false if one may never end.
+func (t *pebbleTable) endWrites() bool {
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	ended := make(chan struct{})
+	go func() {
+		t.writes.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+		return true
+	case <-t.failures.any:
+	}
+	timer := time.NewTimer(t.grace)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
 // Health implements Table.
 func (t *pebbleTable) Health() error { return t.failures.first() }
 
@@ -149,7 +279,10 @@ func (t *pebbleTable) View() (View, error) {
 		v.snapshot = t.db.NewSnapshot()
 		return nil
 	})
-	return v, err
+	if err != nil { // whoever was given up may still write to v
+		return nil, err
+	}
+	return v, nil
 }
 
 // Get implements View.
@@ -184,7 +317,7 @@ func (t *pebbleTable) Apply(b *Batch) error {
 	if err != nil {
 		return errors.Join(err, batch.Close())
 	}
-	return t.call("write id index", func() error { return errors.Join(batch.Commit(pebble.NoSync), batch.Close()) })
+	return t.write("write id index", func() error { return errors.Join(batch.Commit(pebble.NoSync), batch.Close()) })
 }
 
 // Ingest implements Table. One run is written at a time.
@@ -192,11 +325,11 @@ func (t *pebbleTable) Ingest(r Run) error {
 	if err := t.Health(); err != nil {
 		return err
 	}
-	if err := t.writeRun(r); err != nil {
-		return pebbleError(t.path, "write a run of the id index", err)
+	if err := t.writeRun(r); err != nil { // a file of our own, from the beginning: nothing is damaged
+		return stoppingError(t.path, "write a run of the id index", err)
 	}
 	// Ingest removes the file's first name.
-	return t.call("take a run into the id index", func() error { return t.db.Ingest(context.Background(), []string{t.run}) })
+	return t.write("take a run into the id index", func() error { return t.db.Ingest(context.Background(), []string{t.run}) })
 }
 
 // writeRun makes a sorted table of a run, and syncs it.
@@ -222,11 +355,8 @@ func (t *pebbleTable) writeRun(r Run) error {
 
 // Flush implements Table.
 func (t *pebbleTable) Flush() error {
-	if err := t.Health(); err != nil {
-		return err
-	}
 	var flushed <-chan struct{}
-	if err := t.call("flush id index", func() (err error) {
+	if err := t.write("flush id index", func() (err error) {
 		flushed, err = t.db.AsyncFlush()
 		return err
 	}); err != nil {
@@ -239,13 +369,17 @@ func (t *pebbleTable) Flush() error {
 	return t.Health()
 }
 
-// Close implements Table. What waits for a goroutine that has ended for good is left to the end of the process.
+// Close implements Table. What waits for a goroutine that has ended for good, or for one that fails again and again, is
+// left to the end of the process, and pebble open: a write that goes on must not find it closed.
 func (t *pebbleTable) Close() error {
 	t.failures.close()
 	if t.failures.isFatal() {
 		return nil
 	}
-	err := t.call("close id index", t.db.Close)
+	if !t.endWrites() {
+		return t.Health()
+	}
+	err := t.call("close id index", func() error { return errors.Join(t.db.Close(), t.options.Lock.Close()) })
 	if !t.failures.isFatal() {
 		t.cache.Unref()
 	}

@@ -1,9 +1,9 @@
 package storage
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strconv"
@@ -104,7 +104,8 @@ func (p *pebbleFailures) Fatalf(f string, v ...any) {
 	}
 }
 
-// pebbleError is an error of pebble, nil or not, in our words: ErrDamaged, unless the disk or its file system has refused.
+// pebbleError is an error of pebble, nil or not, in our words: ErrDamaged, if it says that a file is wrong, ends early or is
+// missing. All else is no reason to replace a server: the disk has refused, or this program is wrong.
 func pebbleError(path, doing string, err error) error {
 	switch {
 	case err == nil || errors.Is(err, ErrDamaged):
@@ -112,9 +113,22 @@ func pebbleError(path, doing string, err error) error {
 	case pebble.ExtractDataCorruptionInfo(err) != nil:
 		info := pebble.ExtractDataCorruptionInfo(err)
 		return damagedTable(info.Path, info.Details)
-	case pebble.IsCorruptionError(err) || isNotExist(err) || !refusedBySystem(err):
+	case pebble.IsCorruptionError(err) || isNotExist(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return damagedTable(path, err)
 	}
+	return stoppingError(path, doing, err)
+}
+
+// openError is an error of opening a database that is locked already, nil or not: what is not the disk's comes from what the
+// files hold, and pebble does not mark all of that.
+func openError(path string, err error) error {
+	if err == nil || refusedBySystem(err) || pebble.ExtractDataCorruptionInfo(err) != nil {
+		return err
+	}
+	return damagedTable(path, err)
+}
+
+func stoppingError(path, doing string, err error) error {
 	return fmt.Errorf("%s in %s: %w (this server must stop)", doing, path, err)
 }
 
@@ -125,8 +139,7 @@ func refusedBySystem(err error) bool {
 	var call *os.SyscallError
 	var number syscall.Errno
 	return errors.As(err, &path) || errors.As(err, &link) || errors.As(err, &call) || errors.As(err, &number) ||
-		errors.Is(err, fs.ErrPermission) || errors.Is(err, pebble.ErrClosed) || errors.Is(err, pebble.ErrCancelledCompaction) ||
-		errors.Is(err, context.Canceled)
+		errors.Is(err, fs.ErrPermission)
 }
 
 // damagedTable is the ErrDamaged of a file or directory of a table that pebble does not understand.
