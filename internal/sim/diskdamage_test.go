@@ -75,6 +75,24 @@ func TestDamageGoesWithItsFile(t *testing.T) {
 	if d.damaged() == nil {
 		t.Error("the removal is not durable, and the damage is gone")
 	}
+	dir, err := d.OpenDir(dataDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if x := d.damaged(); x != nil {
+		t.Errorf("the removal is durable, and the disk says %s", x.fault)
+	}
+}
+
+// TestDamageGoesWithItsDisk: an empty one in its place has none.
+func TestDamageGoesWithItsDisk(t *testing.T) {
+	d, _ := diskWith(t, dataDir+"/MEMBERS", []byte("members"))
+	if !d.damageFile(faultTruncate, 0) {
+		t.Fatal("a file that was cut counts as whole")
+	}
 	d.crash()
 	d.wipe()
 	if d.damaged() != nil {
