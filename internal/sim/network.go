@@ -106,10 +106,7 @@ func (n *network) frame(from, to shard.ServerID, frame []byte) {
 	if n.cut[[2]int{int(from), int(to)}] {
 		return
 	}
-	if n.sent += len(frame); n.sent > stormBytes {
-		n.w.fail(CheckProgress, "the servers have sent each other more than %d bytes", stormBytes)
-		n.w.stopped = true
-	}
+	n.storms(len(frame))
 	if n.chance(n.w.plan.loss) && !n.shielded(to) {
 		n.w.struck(faultLoss)
 		return
@@ -133,6 +130,15 @@ func (n *network) frame(from, to shard.ServerID, frame []byte) {
 				n.w.server(to).receive(input{peer: from, message: m})
 			}
 		})
+	}
+}
+
+// storms ends the run if servers have sent too much, these bytes counted in. That is a failure whatever is promised, for the run ends
+// without its last checks.
+func (n *network) storms(bytes int) {
+	if n.sent += bytes; n.sent > stormBytes {
+		n.w.violated(CheckProgress, "the servers have sent each other more than %d bytes", stormBytes)
+		n.w.stopped = true
 	}
 }
 

@@ -1,0 +1,24 @@
+package sim
+
+import "testing"
+
+// networkAlone returns a network without a bank, of a run that promises as little, and looks at as little, as there is.
+func networkAlone(durationUs int64) *network {
+	w := &world{report: newReport(Options{}), fired: map[Check]bool{}, plan: plan{beyond: true, durationUs: durationUs}}
+	w.net = newNetwork(w)
+	return w.net
+}
+
+// TestStormIsAFailure, also beyond what is promised, and with the checker of progress off.
+func TestStormIsAFailure(t *testing.T) {
+	n := networkAlone(60 * second)
+	n.frame(1, 2, make([]byte, 1<<20))
+	if n.w.stopped || n.w.report.Violation != nil {
+		t.Fatal("one frame is a storm")
+	}
+	n.sent = stormBytes
+	n.frame(1, 2, make([]byte, 1<<20))
+	if !n.w.stopped || n.w.report.Violation == nil {
+		t.Errorf("stopped %v, violation %v", n.w.stopped, n.w.report.Violation)
+	}
+}
