@@ -26,13 +26,17 @@ type network struct {
 	next    uint64
 	healed  bool
 	// reader reads bytes, one frame after the other.
-	reader *bufio.Reader
-	bytes  bytes.Reader
-	sent   int // bytes that servers have sent each other
+	reader   *bufio.Reader
+	bytes    bytes.Reader
+	sent     int // bytes that servers have sent each other since sentFrom
+	sentFrom int64
 }
 
-// stormBytes ends a run: servers that send so much answer each other without end, and not only the run would never be over.
-const stormBytes = 1 << 30
+// stormBytes ends a run: servers that send so much in stormUs answer each other without end, and not only the run would never be over.
+const (
+	stormBytes = 1 << 30
+	stormUs    = defaultMs * millisecond
+)
 
 // conn is one connection of a client to a server. Its two ends learn of its end by themselves.
 type conn struct {
@@ -134,10 +138,13 @@ func (n *network) frame(from, to shard.ServerID, frame []byte) {
 }
 
 // storms ends the run if servers have sent too much, these bytes counted in. That is a failure whatever is promised, for the run ends
-// without its last checks.
+// without its last checks. A long run is counted in parts; what comes after the faults belongs to the last.
 func (n *network) storms(bytes int) {
+	if n.w.now >= n.sentFrom+stormUs && !n.w.calm {
+		n.sent, n.sentFrom = 0, n.w.now
+	}
 	if n.sent += bytes; n.sent > stormBytes {
-		n.w.violated(CheckProgress, "the servers have sent each other more than %d bytes", stormBytes)
+		n.w.violated(CheckProgress, "the servers have sent each other more than %d bytes since %d ms", stormBytes, n.sentFrom/millisecond)
 		n.w.stopped = true
 	}
 }

@@ -22,3 +22,21 @@ func TestStormIsAFailure(t *testing.T) {
 		t.Errorf("stopped %v, violation %v", n.w.stopped, n.w.report.Violation)
 	}
 }
+
+// TestLongRunIsNoStorm: its heartbeats alone come to more than a storm in the end.
+func TestLongRunIsNoStorm(t *testing.T) {
+	n := networkAlone(600 * second)
+	for range 10 {
+		n.sent = stormBytes - 1
+		n.w.now += stormUs
+		n.frame(1, 2, make([]byte, 1<<20))
+	}
+	if n.w.stopped || n.sent != 1<<20 {
+		t.Errorf("stopped %v, %d bytes counted", n.w.stopped, n.sent)
+	}
+	n.w.now, n.w.calm, n.sent = n.w.now+stormUs, true, stormBytes
+	n.frame(1, 2, make([]byte, 1))
+	if !n.w.stopped {
+		t.Error("no storm ends the time to heal")
+	}
+}
