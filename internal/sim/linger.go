@@ -87,7 +87,7 @@ func (n *nemesis) keepTrouble(s *server, rng random) {
 		again = rng.between(20*millisecond, 3*second)
 	case troubleSlow:
 		n.w.net.clogged[int(s.id)] = true
-		s.starvedUntil = n.w.now + second
+		s.starve(second)
 	default:
 		panic("unreachable: trouble " + s.trouble)
 	}

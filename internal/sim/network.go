@@ -220,7 +220,7 @@ func (n *network) request(k *conn, m wire.Message) {
 	from, to := -k.client.id, int(k.server.id)
 	frame := encoded(m)
 	damaged := n.chance(n.w.plan.corrupt)
-	if n.cut[[2]int{from, to}] || damaged || n.chance(n.w.plan.reset) {
+	if damaged || n.breaks(from, to) {
 		n.breakConn(k, frame, damaged)
 		return
 	}
@@ -243,7 +243,7 @@ func (n *network) answer(s *server, id uint64, m wire.Message) {
 	from, to := int(s.id), -k.client.id
 	frame := encoded(m)
 	damaged := n.chance(n.w.plan.corrupt)
-	if n.cut[[2]int{from, to}] || damaged || n.chance(n.w.plan.reset) {
+	if damaged || n.breaks(from, to) {
 		n.breakConn(k, frame, damaged)
 		return
 	}
@@ -260,10 +260,21 @@ func (n *network) answer(s *server, id uint64, m wire.Message) {
 	})
 }
 
+// breaks says whether a client's connection breaks: where there is a cut, which is counted as what has brought it about, or by chance.
+func (n *network) breaks(from, to int) bool {
+	if n.cut[[2]int{from, to}] {
+		return true
+	}
+	reset := n.chance(n.w.plan.reset)
+	if reset {
+		n.w.struck(faultReset)
+	}
+	return reset
+}
+
 // breakConn ends a connection, with a frame that arrives damaged or in part. Each end notices by itself, and what
 // is on its way may still arrive.
 func (n *network) breakConn(k *conn, frame []byte, damaged bool) {
-	n.w.struck(faultReset)
 	if damaged {
 		n.received(n.corrupted(frame), true)
 	} else {

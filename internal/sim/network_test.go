@@ -40,3 +40,23 @@ func TestLongRunIsNoStorm(t *testing.T) {
 		t.Error("no storm ends the time to heal")
 	}
 }
+
+// TestCutsAreNoResets: with nothing but what lingers, no connection is said to have broken by chance, nor a server to have starved.
+func TestCutsAreNoResets(t *testing.T) {
+	struck := 0
+	for seed := range uint64(8) {
+		r := Run(Options{Seed: seed, DurationMs: 5_000, Faults: []string{string(faultLinger)}}, nil)
+		if v := r.Violation; v != nil {
+			t.Errorf("seed %d: %s: %s", seed, v.Check, v.Text)
+		}
+		struck += r.Faults[string(faultLinger)]
+		for _, f := range []fault{faultReset, faultStarve} {
+			if n := r.Faults[string(f)]; n > 0 {
+				t.Errorf("seed %d: %d of %s", seed, n, f)
+			}
+		}
+	}
+	if struck == 0 {
+		t.Error("nothing lingered")
+	}
+}

@@ -599,6 +599,9 @@ func (s *server) resume() {
 	s.wake()
 }
 
+// starve gives the process little of its processor for a while, as a part of another fault unless the caller says that it is due.
+func (s *server) starve(us int64) { s.starvedUntil, s.starveDue = s.w.now+us, false }
+
 // attrs formats an event's keys and values.
 func attrs(kv []any) string {
 	text := ""
