@@ -85,6 +85,28 @@ func (d *disk) fatal() *damage {
 	return nil
 }
 
+// opened is told that a start has opened state and log. It has read, or made anew, what it needs, so that a file that is missing is not
+// missed any more: a segment before the checkpoint is cut, history behind it is written again. States before the one that counts
+// are removed, and never read again. One that comes after it is being fetched, and may be read yet.
+func (d *disk) opened() {
+	current := d.currentState()
+	d.damages = slices.DeleteFunc(d.damages, func(x *damage) bool {
+		state := stateOf(x.name)
+		return state != "" && stateBefore(state, current) || x.node == nil && (state == "" || state == current)
+	})
+}
+
+// stateOf returns the directory of the state that a file belongs to, "" if to none.
+func stateOf(name string) string {
+	if dir := path.Dir(name); dir != dataDir {
+		return dir
+	}
+	return ""
+}
+
+// stateBefore says whether one directory of a state is older than another: the first has no number.
+func stateBefore(a, b string) bool { return len(a) < len(b) || len(a) == len(b) && a < b }
+
 // shows says whether damage is there, or would be after a power failure.
 func (d *disk) shows(x *damage) bool {
 	n := d.names[x.name]

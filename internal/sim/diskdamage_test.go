@@ -197,3 +197,22 @@ func segmentWith(t *testing.T, lengths ...int) []byte {
 	}
 	return segment
 }
+
+// TestMissingEndsWithAStart: a server that has opened its state and its log does without what was missing.
+func TestMissingEndsWithAStart(t *testing.T) {
+	for name, ended := range map[string]bool{
+		"log-0000000001.seg": true, "state/history-0000000000.seg": true, "state-0000000002/history-0000000000.seg": false,
+	} {
+		d, _ := diskWith(t, dataDir+"/IDENTITY", []byte("identity"))
+		for _, dir := range []string{dataDir + "/state", dataDir + "/state-0000000002"} {
+			_ = d.MkdirAll(dir, 0) // it never fails
+		}
+		d.damages = []*damage{{fault: faultMissing, name: dataDir + "/" + name}}
+		if d.damaged() == nil {
+			t.Errorf("%s is missing, and that is no damage", name)
+		}
+		if d.opened(); (d.damaged() == nil) != ended {
+			t.Errorf("%s is missing after a start: damage %v", name, d.damaged())
+		}
+	}
+}

@@ -61,6 +61,9 @@ func (s *server) openLog(members []uint64) (err error) {
 	s.log, err = s.dir.OpenLog(storage.LogOptions{
 		SegmentBytes: p.segmentBytes, Voters: members, Start: s.store.Last(), MemoryBytes: p.logMemory,
 	})
+	if err == nil {
+		s.disk.opened()
+	}
 	return err
 }
 
