@@ -110,7 +110,14 @@ func notPromised(c Check) bool {
 
 // fail reports a violation. The first one ends the run, unless the run is to gather all checkers that fire.
 func (w *world) fail(check Check, format string, args ...any) {
-	if w.stopped || !w.enabled[check] || w.fired[check] || w.plan.beyond && notPromised(check) {
+	if w.enabled[check] && (!w.plan.beyond || !notPromised(check)) {
+		w.violated(check, format, args...)
+	}
+}
+
+// violated is fail for what must not be, whatever is promised and whichever checkers look.
+func (w *world) violated(check Check, format string, args ...any) {
+	if w.stopped || w.fired[check] {
 		return
 	}
 	w.fired[check] = true

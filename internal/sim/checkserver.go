@@ -2,6 +2,7 @@ package sim
 
 import (
 	"raftbank/internal/ledger"
+	"raftbank/internal/shard"
 	"raftbank/internal/txn"
 	"raftbank/internal/wire"
 
@@ -167,7 +168,7 @@ func (k *checker) nothingStaysPrepared() {
 func (k *checker) staysNotPrepared(t *shardTruth, id ledger.TransferID) {
 	since := max(k.w.now, k.w.healed+healthyUs)
 	k.w.after(since+pendingUs-k.w.now, func() {
-		if k.w.nemesis.lateLeader() {
+		if k.w.nemesis.lateLeader(k.participants(t, id)...) {
 			return // t2 counts a leader's ticks, and one that starves has few; that the bank settles is demanded of it, too
 		}
 		k.looked(CheckPendingAge)
@@ -175,4 +176,13 @@ func (k *checker) staysNotPrepared(t *shardTruth, id ledger.TransferID) {
 			k.w.fail(CheckPendingAge, "%s has been prepared at %s for %d s on healthy shards", id, t.id, (k.w.now-since)/second)
 		}
 	})
+}
+
+// participants lists the shards of a transfer that one of them holds, of all contents under its id.
+func (k *checker) participants(t *shardTruth, id ledger.TransferID) []shard.ID {
+	parts := []shard.ID{t.id}
+	for _, c := range k.w.load.byID[id] {
+		parts = append(parts, c.parts...)
+	}
+	return parts
 }

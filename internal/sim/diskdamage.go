@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"maps"
 	"path"
@@ -84,6 +85,28 @@ func (d *disk) fatal() *damage {
 	return nil
 }
 
+// opened is told that a start has opened state and log. It has read, or made anew, what it needs, so that a file that is missing is not
+// missed any more: a segment before the checkpoint is cut, history behind it is written again. States before the one that counts
+// are removed, and never read again. One that comes after it is being fetched, and may be read yet.
+func (d *disk) opened() {
+	current := d.currentState()
+	d.damages = slices.DeleteFunc(d.damages, func(x *damage) bool {
+		state := stateOf(x.name)
+		return state != "" && stateBefore(state, current) || x.node == nil && (state == "" || state == current)
+	})
+}
+
+// stateOf returns the directory of the state that a file belongs to, "" if to none.
+func stateOf(name string) string {
+	if dir := path.Dir(name); dir != dataDir {
+		return dir
+	}
+	return ""
+}
+
+// stateBefore says whether one directory of a state is older than another: the first has no number.
+func stateBefore(a, b string) bool { return len(a) < len(b) || len(a) == len(b) && a < b }
+
 // shows says whether damage is there, or would be after a power failure.
 func (d *disk) shows(x *damage) bool {
 	n := d.names[x.name]
@@ -122,8 +145,8 @@ func at(b []byte, i int) byte {
 }
 
 // damageLog changes something in a block of the log that a later one shows to have been synced. Segments from generation on are
-// read by every start; those before it only for peers that lag behind, and are damaged now and then. It reports whether there was
-// anything to damage.
+// read by every start; those before it only for peers that lag behind, and are damaged now and then. It reports whether that has
+// changed anything that is ever read.
 func (d *disk) damageLog(f fault, generation uint64) bool {
 	var read, others []string
 	for _, name := range slices.Sorted(maps.Keys(d.names)) {
@@ -145,9 +168,11 @@ func (d *disk) damageLog(f fault, generation uint64) bool {
 	name := pick(d.rng, from)
 	n := d.names[name]
 	before := bytes.Clone(n.data)
-	fatal := d.damageIn(n.data, n, f)
+	if !d.damageIn(n.data, n, f) {
+		return false
+	}
 	g, _ := segmentOf(name)
-	d.damages = append(d.damages, &damage{f, name, n, before, bytes.Clone(n.data), fatal && g >= generation})
+	d.damages = append(d.damages, &damage{f, name, n, before, bytes.Clone(n.data), g >= generation})
 	return true
 }
 
@@ -280,7 +305,8 @@ func (d *disk) damageFile(f fault, generation uint64) bool {
 }
 
 // fatalIn says whether every start must refuse a directory of which that file is damaged: those that say whose it is, the one that
-// names the checkpoint, and the segments from generation on, but for an unused one that is gone.
+// names the state that counts, the one that says which checkpoint that state holds at least, and the segments from generation on, but
+// for an unused one that is gone.
 func (d *disk) fatalIn(name string, f fault, generation uint64) bool {
 	g, segment := segmentOf(name)
 	switch {
@@ -292,5 +318,14 @@ func (d *disk) fatalIn(name string, f fault, generation uint64) bool {
 	case f == faultMissing:
 		return name == dataDir+"/IDENTITY" || name == dataDir+"/MEMBERS"
 	}
-	return name == dataDir+"/IDENTITY" || name == dataDir+"/MEMBERS" || name == dataDir+"/CURRENT"
+	return name == dataDir+"/IDENTITY" || name == dataDir+"/MEMBERS" || name == dataDir+"/CURRENT" || name == d.currentState()+"/CHECKPOINT"
+}
+
+// currentState returns the directory of the state that a start reads.
+func (d *disk) currentState() string {
+	current := d.names[dataDir+"/CURRENT"]
+	if current == nil || len(current.data) < generationAt+generationBytes {
+		return dataDir + "/state"
+	}
+	return fmt.Sprintf("%s/state-%010d", dataDir, binary.LittleEndian.Uint64(current.data[generationAt:]))
 }

@@ -1,6 +1,9 @@
 package sim
 
 import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -75,6 +78,24 @@ func TestDamageGoesWithItsFile(t *testing.T) {
 	if d.damaged() == nil {
 		t.Error("the removal is not durable, and the damage is gone")
 	}
+	dir, err := d.OpenDir(dataDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if x := d.damaged(); x != nil {
+		t.Errorf("the removal is durable, and the disk says %s", x.fault)
+	}
+}
+
+// TestDamageGoesWithItsDisk: an empty one in its place has none.
+func TestDamageGoesWithItsDisk(t *testing.T) {
+	d, _ := diskWith(t, dataDir+"/MEMBERS", []byte("members"))
+	if !d.damageFile(faultTruncate, 0) {
+		t.Fatal("a file that was cut counts as whole")
+	}
 	d.crash()
 	d.wipe()
 	if d.damaged() != nil {
@@ -97,5 +118,101 @@ func TestDamageToTheLog(t *testing.T) {
 	}
 	if found == 0 || fatal == 0 {
 		t.Errorf("%d disks were damaged, %d refused", found, fatal)
+	}
+}
+
+// TestDamageToTheCheckpoint: a start reads the file CHECKPOINT of the state that counts, and no other.
+func TestDamageToTheCheckpoint(t *testing.T) {
+	current := append(make([]byte, generationAt), 3, 0, 0, 0, 0, 0, 0, 0)
+	for _, c := range []struct {
+		name    string
+		current []byte
+		fault   fault
+		fatal   bool
+	}{
+		{"state/CHECKPOINT", nil, faultTruncate, true},
+		{"state/CHECKPOINT", nil, faultZero, true},
+		{"state/CHECKPOINT", nil, faultMissing, false},
+		{"state/CHECKPOINT", current, faultZero, false},
+		{"state-0000000003/CHECKPOINT", current, faultZero, true},
+		{"state-0000000004/CHECKPOINT", current, faultZero, false},
+	} {
+		d := newDisk(newRandom(1, "disk"), func(byte, string, int64, int) {})
+		if c.current != nil {
+			d.names[dataDir+"/CURRENT"] = &inode{data: c.current}
+		}
+		if got := d.fatalIn(dataDir+"/"+c.name, c.fault, 0); got != c.fatal {
+			t.Errorf("%s of %s: fatal %v, want %v", c.fault, c.name, got, c.fatal)
+		}
+	}
+}
+
+// TestDamageToPaddingIsNone: nobody reads what fills up the last sector of a block, and a sector of zeros cannot be cleared.
+func TestDamageToPaddingIsNone(t *testing.T) {
+	struck := 0
+	for seed := range uint64(20) {
+		d, f := diskWith(t, dataDir+"/log-0000000001.seg", segmentWith(t, 300, 700, 100))
+		d.rng = newRandom(seed, "disk")
+		n := d.names[dataDir+"/log-0000000001.seg"]
+		blocks := provenBlocks(n.data, n)
+		if len(blocks) != 2 {
+			t.Fatalf("%d blocks are proven, want 2", len(blocks))
+		}
+		before := bytes.Clone(n.data)
+		changed := false
+		got := d.damageLog(pick(d.rng, []fault{faultMisdirect, faultStale}), 1)
+		for _, b := range blocks {
+			changed = changed || !bytes.Equal(before[b.from:b.to], n.data[b.from:b.to])
+		}
+		if got != changed || (d.damaged() != nil) != changed || (d.fatal() != nil) != changed {
+			t.Errorf("seed %d: a block changed: %v, counted: %v, damage: %v, fatal: %v", seed, changed, got, d.damaged(), d.fatal())
+		}
+		if !got {
+			struck++
+		}
+		_ = f.Close()
+	}
+	if struck == 0 {
+		t.Error("no seed hit what cannot be damaged")
+	}
+}
+
+// segmentWith returns a segment of generation 1 with blocks of zeros of those lengths, each of which says that those before it were synced.
+func segmentWith(t *testing.T, lengths ...int) []byte {
+	t.Helper()
+	le, table := binary.LittleEndian, crc32.MakeTable(crc32.Castagnoli)
+	segment := make([]byte, 16*sectorBytes)
+	le.PutUint64(segment[generationAt:], 1)
+	seed := crc32.Checksum(segment[identityAt:identityEnd], table)
+	at := sectorBytes
+	for _, length := range lengths {
+		b := segment[at:]
+		copy(b, blockMagic)
+		le.PutUint64(b[8:], 1)
+		le.PutUint64(b[blockSyncedAt:], uint64(at))
+		le.PutUint32(b[blockLengthAt:], uint32(length))
+		end := blockHeadBytes + length
+		le.PutUint32(b[4:], crc32.Update(seed, table, b[8:end]))
+		at += (end + sectorBytes - 1) / sectorBytes * sectorBytes
+	}
+	return segment
+}
+
+// TestMissingEndsWithAStart: a server that has opened its state and its log does without what was missing.
+func TestMissingEndsWithAStart(t *testing.T) {
+	for name, ended := range map[string]bool{
+		"log-0000000001.seg": true, "state/history-0000000000.seg": true, "state-0000000002/history-0000000000.seg": false,
+	} {
+		d, _ := diskWith(t, dataDir+"/IDENTITY", []byte("identity"))
+		for _, dir := range []string{dataDir + "/state", dataDir + "/state-0000000002"} {
+			_ = d.MkdirAll(dir, 0) // it never fails
+		}
+		d.damages = []*damage{{fault: faultMissing, name: dataDir + "/" + name}}
+		if d.damaged() == nil {
+			t.Errorf("%s is missing, and that is no damage", name)
+		}
+		if d.opened(); (d.damaged() == nil) != ended {
+			t.Errorf("%s is missing after a start: damage %v", name, d.damaged())
+		}
 	}
 }

@@ -57,9 +57,12 @@ func (n *nemesis) troubled(id shard.ID) int {
 	return count
 }
 
-// lateLeader says whether, in what is left of trouble, a server has led that is late, or only reached now and then.
-func (n *nemesis) lateLeader() bool {
-	return slices.ContainsFunc(n.w.servers, func(s *server) bool { return s.trouble.late() && s.ledLate })
+// lateLeader says whether, in what is left of trouble, a server of one of some shards has led that is late, or only reached now and
+// then; no shards: of any.
+func (n *nemesis) lateLeader(of ...shard.ID) bool {
+	return slices.ContainsFunc(n.w.servers, func(s *server) bool {
+		return s.trouble.late() && s.ledLate && (len(of) == 0 || slices.Contains(of, s.shard))
+	})
 }
 
 // late says whether a server in that trouble may lead all the same.
@@ -87,7 +90,7 @@ func (n *nemesis) keepTrouble(s *server, rng random) {
 		again = rng.between(20*millisecond, 3*second)
 	case troubleSlow:
 		n.w.net.clogged[int(s.id)] = true
-		s.starvedUntil = n.w.now + second
+		s.starve(second)
 	default:
 		panic("unreachable: trouble " + s.trouble)
 	}

@@ -125,8 +125,8 @@ func (n *nemesis) disturbServer(f fault, s *server) bool {
 		n.end(s.resume)
 		return s.pause()
 	case faultStarve:
+		s.starve(n.rng.between(second, 10*second))
 		s.starveDue = true
-		s.starvedUntil = n.w.now + n.rng.between(second, 10*second)
 		n.w.say(s.name(), "starves")
 		return false // counted when it waits
 	case faultHandOver:

@@ -115,7 +115,7 @@ func (n *nemesis) strand(s *server) bool {
 	})
 	switch n.rng.IntN(3) {
 	case 0:
-		s.starvedUntil = n.w.now + lasts
+		s.starve(lasts)
 	case 1:
 		s.pause()
 		n.w.after(n.rng.between(200*millisecond, lasts), s.resume)

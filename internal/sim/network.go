@@ -26,13 +26,17 @@ type network struct {
 	next    uint64
 	healed  bool
 	// reader reads bytes, one frame after the other.
-	reader *bufio.Reader
-	bytes  bytes.Reader
-	sent   int // bytes that servers have sent each other
+	reader   *bufio.Reader
+	bytes    bytes.Reader
+	sent     int // bytes that servers have sent each other since sentFrom
+	sentFrom int64
 }
 
-// stormBytes ends a run: servers that send so much answer each other without end, and not only the run would never be over.
-const stormBytes = 1 << 30
+// stormBytes ends a run: servers that send so much in stormUs answer each other without end, and not only the run would never be over.
+const (
+	stormBytes = 1 << 30
+	stormUs    = defaultMs * millisecond
+)
 
 // conn is one connection of a client to a server. Its two ends learn of its end by themselves.
 type conn struct {
@@ -106,10 +110,7 @@ func (n *network) frame(from, to shard.ServerID, frame []byte) {
 	if n.cut[[2]int{int(from), int(to)}] {
 		return
 	}
-	if n.sent += len(frame); n.sent > stormBytes {
-		n.w.fail(CheckProgress, "the servers have sent each other more than %d bytes", stormBytes)
-		n.w.stopped = true
-	}
+	n.storms(len(frame))
 	if n.chance(n.w.plan.loss) && !n.shielded(to) {
 		n.w.struck(faultLoss)
 		return
@@ -133,6 +134,18 @@ func (n *network) frame(from, to shard.ServerID, frame []byte) {
 				n.w.server(to).receive(input{peer: from, message: m})
 			}
 		})
+	}
+}
+
+// storms ends the run if servers have sent too much, these bytes counted in. That is a failure whatever is promised, for the run ends
+// without its last checks. A long run is counted in parts; what comes after the faults belongs to the last.
+func (n *network) storms(bytes int) {
+	if n.w.now >= n.sentFrom+stormUs && !n.w.calm {
+		n.sent, n.sentFrom = 0, n.w.now
+	}
+	if n.sent += bytes; n.sent > stormBytes {
+		n.w.violated(CheckProgress, "the servers have sent each other more than %d bytes since %d ms", stormBytes, n.sentFrom/millisecond)
+		n.w.stopped = true
 	}
 }
 
@@ -207,7 +220,7 @@ func (n *network) request(k *conn, m wire.Message) {
 	from, to := -k.client.id, int(k.server.id)
 	frame := encoded(m)
 	damaged := n.chance(n.w.plan.corrupt)
-	if n.cut[[2]int{from, to}] || damaged || n.chance(n.w.plan.reset) {
+	if damaged || n.breaks(from, to) {
 		n.breakConn(k, frame, damaged)
 		return
 	}
@@ -230,7 +243,7 @@ func (n *network) answer(s *server, id uint64, m wire.Message) {
 	from, to := int(s.id), -k.client.id
 	frame := encoded(m)
 	damaged := n.chance(n.w.plan.corrupt)
-	if n.cut[[2]int{from, to}] || damaged || n.chance(n.w.plan.reset) {
+	if damaged || n.breaks(from, to) {
 		n.breakConn(k, frame, damaged)
 		return
 	}
@@ -247,10 +260,21 @@ func (n *network) answer(s *server, id uint64, m wire.Message) {
 	})
 }
 
+// breaks says whether a client's connection breaks: where there is a cut, which is counted as what has brought it about, or by chance.
+func (n *network) breaks(from, to int) bool {
+	if n.cut[[2]int{from, to}] {
+		return true
+	}
+	reset := n.chance(n.w.plan.reset)
+	if reset {
+		n.w.struck(faultReset)
+	}
+	return reset
+}
+
 // breakConn ends a connection, with a frame that arrives damaged or in part. Each end notices by itself, and what
 // is on its way may still arrive.
 func (n *network) breakConn(k *conn, frame []byte, damaged bool) {
-	n.w.struck(faultReset)
 	if damaged {
 		n.received(n.corrupted(frame), true)
 	} else {

@@ -501,13 +501,22 @@ func (s *server) exit(err error) {
 		s.w.recovery("stopped at a failed disk operation")
 	case s.disk.misled && errors.Is(err, storage.ErrDamaged):
 		s.w.recovery("refused what it had misread")
-	case refusesDisk(err) && s.suspected() != "":
+	case s.mayRefuse(err):
 		s.w.recovery("refused a disk: " + s.suspected())
 		s.lost = true
 	default:
 		s.w.fail(CheckStop, "%s stops, though its disk is sound: %v", s.name(), err)
 	}
 	s.die(false, "by itself")
+}
+
+// mayRefuse says whether an error is what a server answers to what is wrong with its disk: to damage, that it is damage; to a disk
+// that is another one than it left, whatever shows that.
+func (s *server) mayRefuse(err error) bool {
+	if s.suspect != "" {
+		return refusesDisk(err)
+	}
+	return s.disk.damaged() != nil && errors.Is(err, storage.ErrDamaged)
 }
 
 // refusesDisk says whether an error is what a server answers to a disk that cannot be its own as it left it.
@@ -598,6 +607,9 @@ func (s *server) resume() {
 	}
 	s.wake()
 }
+
+// starve gives the process little of its processor for a while, as a part of another fault unless the caller says that it is due.
+func (s *server) starve(us int64) { s.starvedUntil, s.starveDue = s.w.now+us, false }
 
 // attrs formats an event's keys and values.
 func attrs(kv []any) string {

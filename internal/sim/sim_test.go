@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // shortMs keeps a run of the ordinary tests small.
@@ -81,6 +82,10 @@ func regression(fields []string) (Options, error) {
 			o.Replicas = n
 		case name == "clients":
 			o.Clients = n
+		case name == "duration":
+			var d time.Duration
+			d, err = time.ParseDuration(value)
+			o.DurationMs = d.Milliseconds()
 		default:
 			return o, fmt.Errorf("unknown flag %q", flag)
 		}

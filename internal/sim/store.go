@@ -61,6 +61,9 @@ func (s *server) openLog(members []uint64) (err error) {
 	s.log, err = s.dir.OpenLog(storage.LogOptions{
 		SegmentBytes: p.segmentBytes, Voters: members, Start: s.store.Last(), MemoryBytes: p.logMemory,
 	})
+	if err == nil {
+		s.disk.opened()
+	}
 	return err
 }
 
@@ -79,7 +82,7 @@ func (s *server) keep() {
 	if next != nil {
 		s.after(s.rng.between(0, 4*s.w.plan.fsyncUs), func() {
 			if s.w.net.chance(s.w.plan.prepareCrash) && !s.w.net.shielded(s.id) {
-				s.w.struck(faultDiskCrash)
+				// Counted when it dies: the preparation may be over before that.
 				s.disk.dieAfter, s.disk.diePower = 1+s.rng.IntN(5), s.rng.chance(0.7)
 			}
 			next.Run()

@@ -93,6 +93,8 @@ type workload struct {
 	traps    map[ledger.TransferID]*trap
 	open     int // resolveAll: what is not resolved yet
 	last     int // lastTransfers: what is not answered yet
+	// lastUnknown are those of them whose outcome a late leader has left unknown.
+	lastUnknown []ledger.TransferID
 	// unaudited: the audit of resolveAll came to nothing, and is due again.
 	unaudited bool
 	pending   []ledger.TransferID
@@ -482,14 +484,6 @@ func (l *workload) resolveAll() {
 	}
 	l.audit(c)
 	l.resolveMore()
-}
-
-// auditAgain takes the audit that is due again, if one is.
-func (l *workload) auditAgain() {
-	if l.unaudited {
-		l.open++
-		l.audit(l.w.clients[0])
-	}
 }
 
 // resolveMore keeps a bounded number of resolves in flight.

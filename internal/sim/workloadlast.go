@@ -54,12 +54,33 @@ func (l *workload) lastDone(s *submission, r *session.Result) {
 		return
 	}
 	l.last--
-	if l.w.nemesis.lateLeader() {
+	if l.w.nemesis.lateLeader(s.content.parts...) {
+		if !definite(r) {
+			l.lastUnknown = append(l.lastUnknown, s.id)
+		}
 		return // whatever it is
 	}
 	if r.Decision != txn.DecidedCommitted && (r.Decision != txn.DecidedAborted || r.Reason != ledger.ReasonInsufficientFunds) {
 		l.w.fail(CheckProgress, "%s on a bank at rest: told %s %s: %s", s.name(), r.Decision, reasonText(r.Reason), r.Detail)
 	}
+}
+
+// definite says whether a result tells what became of a transfer.
+func definite(r *session.Result) bool {
+	return r.Decision == txn.DecidedCommitted || r.Decision == txn.DecidedAborted
+}
+
+// askAgain asks, when nothing is in trouble any more, for what late leaders have left open: the outcomes of last transfers, and the
+// audit of resolveAll. Now a definite answer is demanded.
+func (l *workload) askAgain() {
+	l.open += len(l.lastUnknown)
+	l.w.report.Checked["last transfer asked for again"] += len(l.lastUnknown)
+	l.pending, l.lastUnknown = append(l.pending, l.lastUnknown...), nil
+	if l.unaudited {
+		l.open++
+		l.audit(l.w.clients[0])
+	}
+	l.resolveMore()
 }
 
 func (l *workload) lastEnded() bool { return l.last == 0 }

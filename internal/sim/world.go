@@ -203,7 +203,7 @@ func (w *world) healLast() {
 	if !w.settles() {
 		w.fail(CheckProgress, "when the last servers were healed: %s", w.check.unsettled())
 	}
-	w.load.auditAgain() // what else is open is being asked
+	w.load.askAgain()
 	if !w.until(w.now+resolveUs, w.load.resolved) || !w.until(w.now+settleUs, w.check.settled) {
 		w.fail(CheckProgress, "%d s after the last servers were healed: %s; %s", resolveUs/second, w.load.unresolved(), w.check.unsettled())
 	}
