@@ -2,7 +2,9 @@ package transport
 
 import (
 	"bufio"
+	"bytes"
 	"net"
+	"reflect"
 	"testing"
 	"time"
 
@@ -149,4 +151,108 @@ func TestUnsentRepliesCountTheirBuffers(t *testing.T) {
 	if c.wrote(); c.held() != 0 {
 		t.Errorf("%d bytes still count as held", c.held())
 	}
+}
+
+// prepare returns a PREPARE of about so many bytes, with content that depends on seed.
+func prepare(size int, seed byte) *wire.PrepareRequest {
+	m := &wire.PrepareRequest{Header: wire.Header{Request: uint64(seed)}}
+	for i := range size / (ledger.RecordSize + len(ledger.Digest{})) {
+		m.Records = append(m.Records, ledger.Record{ID: ledger.TransferID{seed, byte(i), byte(i >> 8)}, Amount: ledger.Units(uint64(seed))})
+		m.Digests = append(m.Digests, ledger.Digest{seed, byte(i), byte(i >> 8)})
+	}
+	return m
+}
+
+// mixedRequests returns requests of all kinds of ownership in both sizes: those that hold none of their frame, and those that do.
+func mixedRequests(seed byte) (ms []wire.Message) {
+	for _, size := range []int{200, 3 * keptBufferBytes} {
+		ms = append(ms, prepare(size, seed), finish(size, seed),
+			&wire.AdminRequest{Header: wire.Header{Request: uint64(seed)}, Kind: "k", Body: bytes.Repeat([]byte{seed}, size)})
+	}
+	return ms
+}
+
+// mixedReplies is mixedRequests for replies.
+func mixedReplies(seed byte) (ms []wire.Message) {
+	for _, size := range []int{200, 3 * keptBufferBytes} {
+		blocks := finish(size, seed).Blocks
+		ms = append(ms, &wire.Reply{Request: uint64(seed), Blocks: blocks}, &wire.Reply{Request: uint64(seed), Body: bytes.Repeat([]byte{seed}, size)},
+			&wire.Reply{Request: uint64(seed), Text: "both", Blocks: blocks, Body: bytes.Repeat([]byte{seed}, size)})
+	}
+	return ms
+}
+
+// wantSame compares what arrived with what was sent, made anew.
+func wantSame(t *testing.T, got []wire.Message, made func(seed byte) []wire.Message) {
+	t.Helper()
+	var want []wire.Message
+	for seed := byte(1); len(want) < len(got); seed++ {
+		want = append(want, made(seed)...)
+	}
+	for i := range got {
+		if !reflect.DeepEqual(got[i], want[i]) {
+			t.Errorf("message %d, a %s, is not what was sent", i, got[i].Type())
+		}
+	}
+}
+
+// TestMessagesOutliveTheirFrames sends messages one after the other over one connection, in both directions, each time with
+// other content. Their frames share memory; what arrived first is still good after what arrived last.
+func TestMessagesOutliveTheirFrames(t *testing.T) {
+	s := start(t, 1, nil)
+	c := dialClient(t, s)
+	var requests, replies []wire.Message
+	for seed := byte(1); seed <= 8; seed++ {
+		var conn uint64
+		for _, m := range mixedRequests(seed) {
+			if err := c.Send(m); err != nil {
+				t.Fatal(err)
+			}
+			a := s.in.next(t)
+			requests, conn = append(requests, a.m), a.conn
+		}
+		for _, m := range mixedReplies(seed) {
+			s.Send(Envelope{Conn: conn, Message: m})
+			m, err := c.Receive()
+			if err != nil {
+				t.Fatal(err)
+			}
+			replies = append(replies, m)
+		}
+	}
+	wantSame(t, requests, mixedRequests)
+	wantSame(t, replies, mixedReplies)
+}
+
+// TestMessagesOutliveTheirFramesTogether does the same without waiting for each message: frames follow each other within the
+// reader's buffer, and share writes.
+func TestMessagesOutliveTheirFramesTogether(t *testing.T) {
+	s := start(t, 1, nil)
+	c := dialClient(t, s)
+	var requests, replies []wire.Message
+	for seed := byte(1); seed <= 8; seed++ {
+		ms := mixedRequests(seed)
+		if err := c.Send(ms...); err != nil {
+			t.Fatal(err)
+		}
+		var conn uint64
+		for range ms {
+			a := s.in.next(t)
+			requests, conn = append(requests, a.m), a.conn
+		}
+		var es []Envelope
+		for _, m := range mixedReplies(seed) {
+			es = append(es, Envelope{Conn: conn, Message: m})
+		}
+		s.Send(es...)
+		for range es {
+			m, err := c.Receive()
+			if err != nil {
+				t.Fatal(err)
+			}
+			replies = append(replies, m)
+		}
+	}
+	wantSame(t, requests, mixedRequests)
+	wantSame(t, replies, mixedReplies)
 }
