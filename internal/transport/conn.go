@@ -25,8 +25,9 @@ var (
 const (
 	// readBufferBytes is the size of a connection's read buffer.
 	readBufferBytes = 32 << 10
-	// keptBufferBytes is the size up to which a connection that was accepted keeps its write buffers. Those that this
-	// process dialled are few, and carry requests and entries.
+	// keptBufferBytes is the size up to which a connection keeps what it reads into, and one that was accepted its write
+	// buffers too. Larger ones are for all connections together. Those that this process dialled are few, and carry
+	// requests and entries: they keep larger write buffers.
 	keptBufferBytes        = 64 << 10
 	keptDialledBufferBytes = 4 << 20
 	// clientQueueBytes bounds what a dialled connection holds unsent.
@@ -48,9 +49,9 @@ type Conn struct {
 	nc      net.Conn
 	r       *bufio.Reader
 	bound   int                  // of queued bytes
-	kept    int                  // size up to which the connection keeps its buffers
-	large   *largeBuffers        // for the others
-	body    []byte               // up to kept bytes: what small frames are read into
+	kept    int                  // size up to which the connection keeps its write buffers
+	large   *largeBuffers        // for the others, and for what large frames are read into
+	body    []byte               // up to keptBufferBytes: what small frames are read into
 	direct  *direct              // nil: only the writer writes
 	budget  *budget              // shared with other connections; nil for none
 	delay   func() time.Duration // fault hook: how long every write waits; nil for none
