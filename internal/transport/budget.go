@@ -17,6 +17,14 @@ type budget struct {
 	bytes atomic.Int64
 }
 
+// weight returns what a buffer with frames counts. A large one is lent whole, however little is in it.
+func (c *Conn) weight(b []byte) int {
+	if len(b) > 0 && cap(b) > c.kept {
+		return cap(b)
+	}
+	return len(b)
+}
+
 // hold counts n bytes more as held. The caller holds mu.
 func (c *Conn) hold(n int) {
 	c.bytes += n
@@ -54,7 +62,8 @@ type meter struct {
 	r       io.Reader // of nc
 	s       *Server
 	c       *Conn // nil during the handshake, and for peers: nothing is counted
-	partial int
+	partial int   // bytes that came since the last whole message
+	counted int   // as held: partial, or a large buffer that was lent for them
 }
 
 // Read implements io.Reader.
@@ -62,18 +71,39 @@ func (m *meter) Read(p []byte) (int, error) {
 	n, err := m.r.Read(p)
 	if m.c != nil && n > 0 {
 		m.partial += n
-		m.c.mu.Lock()
-		m.c.hold(n)
-		m.c.mu.Unlock()
-		m.s.relieve()
+		m.count(m.partial)
 	}
 	return n, err
 }
 
+// Take implements wire.Memory. A large buffer counts whole from now on, however little of the message comes.
+func (m *meter) Take(size int) []byte {
+	b := (*receiveMemory)(m.c).Take(size)
+	if cap(b) > keptBufferBytes {
+		m.count(cap(b))
+	}
+	return b
+}
+
+// Give implements wire.Memory. The buffer counts until the message is whole.
+func (m *meter) Give(b []byte) { (*receiveMemory)(m.c).Give(b) }
+
+// count counts at least n bytes as held for the message that comes.
+func (m *meter) count(n int) {
+	if n <= m.counted {
+		return // they come into what was lent
+	}
+	m.c.mu.Lock()
+	m.c.hold(n - m.counted)
+	m.c.mu.Unlock()
+	m.counted = n
+	m.s.relieve()
+}
+
 // whole says that a message is complete: whoever takes it counts it from now on.
 func (m *meter) whole() {
-	m.c.letGo(m.partial)
-	m.partial = 0
+	m.c.letGo(m.counted)
+	m.partial, m.counted = 0, 0
 }
 
 // relieve ends client connections, the one that holds most first, until the rest keeps the budget.

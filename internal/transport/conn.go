@@ -25,8 +25,9 @@ var (
 const (
 	// readBufferBytes is the size of a connection's read buffer.
 	readBufferBytes = 32 << 10
-	// keptBufferBytes is the size up to which a connection that was accepted keeps its write buffers. Those that this
-	// process dialled are few, and carry requests and entries.
+	// keptBufferBytes is the size up to which a connection keeps what it reads into, and one that was accepted its write
+	// buffers too. Larger ones are for all connections together. Those that this process dialled are few, and carry
+	// requests and entries: they keep larger write buffers.
 	keptBufferBytes        = 64 << 10
 	keptDialledBufferBytes = 4 << 20
 	// clientQueueBytes bounds what a dialled connection holds unsent.
@@ -48,9 +49,9 @@ type Conn struct {
 	nc      net.Conn
 	r       *bufio.Reader
 	bound   int                  // of queued bytes
-	kept    int                  // size up to which the connection keeps its buffers
-	large   *largeBuffers        // for the others
-	body    []byte               // up to kept bytes: what small frames are read into
+	kept    int                  // size up to which the connection keeps its write buffers
+	large   *largeBuffers        // for the others, and for what large frames are read into
+	body    []byte               // up to keptBufferBytes: what small frames are read into
 	direct  *direct              // nil: only the writer writes
 	budget  *budget              // shared with other connections; nil for none
 	delay   func() time.Duration // fault hook: how long every write waits; nil for none
@@ -63,8 +64,10 @@ type Conn struct {
 	queued  []byte // in order
 	spare   []byte // a buffer to be used again, while nobody writes
 	writing bool   // somebody writes to the socket, or the writer has rest to write
-	rest    []byte // what a direct write left, to be written before queued
-	bytes   int    // queued, being written, or of a request half received; counted in budget
+	out     []byte // what is being written, whole: it is not free before all of it is written
+	rest    []byte // of out: what a direct write left, to be written before queued
+	usual   int    // length of the last write from a large buffer
+	bytes   int    // of buffers queued or being written, and of a request half received; counted in budget
 	closing bool   // no more frames are taken; the writer ends when queued is empty
 	failure error  // why the writer ended, if it failed
 	severed bool   // an injected fault: the writer closes the connection when queued is empty
@@ -156,11 +159,11 @@ func (c *Conn) queue(ms ...wire.Message) error {
 		}
 		return ErrClosed
 	}
-	before, waiting := len(c.queued), len(c.queued)+len(c.rest)
+	before, weight, waiting := len(c.queued), c.weight(c.queued), len(c.queued)+len(c.rest)
 	for _, m := range ms {
 		start := len(c.queued)
 		if size := wire.SizeHint(m); start == 0 && size > max(cap(c.queued), c.kept) {
-			if b := c.large.take(size); b != nil {
+			if b := c.large.take(max(size, c.usual)); b != nil { // more messages may follow, as last time
 				c.queued = b[:0]
 			}
 		}
@@ -177,7 +180,7 @@ func (c *Conn) queue(ms ...wire.Message) error {
 			return err
 		}
 	}
-	c.hold(len(c.queued) - before)
+	c.hold(c.weight(c.queued) - weight)
 	return nil
 }
 
@@ -199,14 +202,13 @@ func (c *Conn) flush() {
 	n := c.direct.write(out)
 
 	c.mu.Lock()
-	c.letGoLocked(n)
 	if n < len(out) {
 		c.rest = out[n:] // writing stays set: the writer goes on
 		c.mu.Unlock()
 		c.wakeWriter()
 		return
 	}
-	more := c.wrote(out)
+	more := c.wrote()
 	c.mu.Unlock()
 	if more {
 		c.wakeWriter()
@@ -215,17 +217,20 @@ func (c *Conn) flush() {
 
 // takeQueued begins a write of everything queued. The caller holds mu.
 func (c *Conn) takeQueued() []byte {
-	out := c.queued
+	c.out = c.queued
 	c.queued, c.spare, c.writing = c.spare[:0], nil, true
-	return out
+	return c.out
 }
 
 // wrote ends a write: its buffer is free. It says whether there is more to do for the writer. The caller holds mu.
-func (c *Conn) wrote(out []byte) (more bool) {
-	c.writing = false
+func (c *Conn) wrote() (more bool) {
+	out := c.out
+	c.out, c.writing = nil, false
+	c.letGoLocked(c.weight(out))
 	if cap(out) <= c.kept {
 		c.spare = out[:0]
 	} else {
+		c.usual = len(out)
 		c.large.give(out)
 	}
 	return len(c.queued) > 0 || c.closing
@@ -261,8 +266,7 @@ func (c *Conn) write() {
 				return
 			}
 			c.mu.Lock()
-			c.letGoLocked(len(out))
-			c.wrote(out)
+			c.wrote()
 			c.mu.Unlock()
 		case ends:
 			if severed {
@@ -327,8 +331,9 @@ func (c *Conn) abort() {
 func (c *Conn) sever(part []byte) {
 	c.mu.Lock()
 	if !c.closing {
+		weight := c.weight(c.queued)
 		c.queued = append(c.queued, part...)
-		c.hold(len(part))
+		c.hold(c.weight(c.queued) - weight)
 		c.severed = true
 		c.close()
 	}

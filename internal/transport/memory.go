@@ -7,18 +7,34 @@ import (
 
 // largeBuffers keeps buffers that connections have done with, for any of them, until the next collections of garbage. A
 // connection that is idle holds none. Its methods may be called from any goroutine.
-type largeBuffers struct{ pool sync.Pool } // of *[]byte
+//
+// Each pool holds capacities of one power of two up to the next, from keptBufferBytes on; the last one holds all that are
+// larger. So small needs do not take what large ones came with, and do not throw it away either.
+type largeBuffers struct{ pools [8]sync.Pool } // of *[]byte
 
-// take returns size bytes, whatever they hold, or nil.
+// largest is by how much a buffer may be larger than what it is taken for.
+const largest = 4
+
+// take returns size bytes, over keptBufferBytes, whatever they hold, or nil.
 func (l *largeBuffers) take(size int) []byte {
-	b, _ := l.pool.Get().(*[]byte)
-	if b == nil || cap(*b) < size {
-		return nil // a small one is dropped, so that larger ones take its place
+	own := l.class(size)
+	for class := min(own+1, len(l.pools)-1); class >= own; class-- { // the larger ones fit for certain
+		b, _ := l.pools[class].Get().(*[]byte)
+		if b != nil && cap(*b) >= size && cap(*b) <= largest*size {
+			return (*b)[:size]
+		}
+		// One that does not fit is dropped, so that others take its place.
 	}
-	return (*b)[:size]
+	return nil
 }
 
-func (l *largeBuffers) give(b []byte) { l.pool.Put(&b) }
+// give takes a buffer of more than keptBufferBytes, with all of its memory: its front is not cut off.
+func (l *largeBuffers) give(b []byte) { l.pools[l.class(cap(b))].Put(&b) }
+
+// class returns the pool for buffers of a size.
+func (l *largeBuffers) class(size int) int {
+	return min(bits.Len(uint(size/keptBufferBytes))-1, len(l.pools)-1)
+}
 
 // minBodyBytes is the least that a connection allocates for small frames.
 const minBodyBytes = 1 << 10

@@ -47,7 +47,7 @@ type Options struct {
 	// PeerQueueBytes and ClientQueueBytes bound what waits for one connection; 0: 32 MiB.
 	PeerQueueBytes, ClientQueueBytes int
 	// ClientsBytes bounds what all client connections together hold: answers unsent, requests half
-	// received; 0: 256 MiB.
+	// received, and large buffers that are lent for them; 0: 256 MiB.
 	ClientsBytes int
 }
 
@@ -386,7 +386,7 @@ func (s *Server) serveClient(ctx context.Context, in *meter, r *bufio.Reader) {
 
 func (s *Server) readClient(in *meter, id uint64) error {
 	for {
-		m, err := in.c.Receive()
+		m, err := wire.ReadFrameIn(in, in.c.r)
 		if err != nil {
 			return err
 		}
