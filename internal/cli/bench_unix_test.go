@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -32,5 +33,18 @@ func TestBenchDoesNotOpenPipes(t *testing.T) {
 	}
 	if is, err := os.Lstat(pipe); err != nil || is.Mode()&os.ModeNamedPipe == 0 {
 		t.Errorf("the pipe is %v, %v", is, err)
+	}
+}
+
+// TestPeersTellLastWords runs a program that fails: the last thing that it said is told, and it is all there once it was waited for.
+func TestPeersTellLastWords(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "peers")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nexec >&-\necho 'peers: first words' >&2\necho 'peers: last words' >&2\nexit 3\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	a := NewApp(nil, io.Discard, io.Discard)
+	v, err := a.peersRun(t.Context(), benchPeersArgs{}, program, "raftbank")
+	if v != nil || err == nil || err.Error() != "exit status 3: last words" {
+		t.Errorf("got %+v, %v", v, err)
 	}
 }
