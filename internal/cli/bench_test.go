@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -174,6 +175,29 @@ func TestBenchCheckAsksAgain(t *testing.T) {
 	if a.benchCheck(t.Context(), ask, r, func() error { return nil }); r.Error == nil || !strings.Contains(r.CheckNote, "closed") {
 		t.Errorf("a check that failed: %+v", r)
 	}
+}
+
+// TestBenchCheckKeepsWhatItFound has a bank whose money is all there and whose replicas cannot all be compared, until the time
+// for looking is over in the middle of a look.
+func TestBenchCheckKeepsWhatItFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ok, looks := true, 0
+		ask := func(ctx context.Context) (api.Check, error) {
+			if looks++; looks < 3 {
+				return api.Check{OK: &ok, Shards: []api.ShardCheck{{}}}, nil
+			}
+			<-ctx.Done()
+			return api.Check{}, ctx.Err()
+		}
+		r := &api.Bench{Config: api.BenchConfig{Spawned: true, Replicas: 3}}
+		NewApp(nil, io.Discard, io.Discard).benchCheck(t.Context(), ask, r, func() error { return nil })
+		if looks != 3 || r.ConservationOK == nil || !*r.ConservationOK || r.CheckNote != "" {
+			t.Errorf("after %d looks: conservation %v, note %q", looks, r.ConservationOK, r.CheckNote)
+		}
+		if r.Error == nil || r.Error.Code != codeUnavailable || !strings.Contains(r.Error.Message, "not all replicas could be compared") {
+			t.Errorf("got %v", r.Error)
+		}
+	})
 }
 
 func TestSupervisorTellsTheEnd(t *testing.T) {
