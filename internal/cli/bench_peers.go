@@ -154,7 +154,8 @@ func (a *App) peersRun(ctx context.Context, p benchPeersArgs, program, self stri
 		return nil, failure(codeInternal, "run %s: %v", peersModule, err)
 	}
 	v, read := lastPeers(lines, func(v *api.BenchPeers) error { return writeJSON(p.JSON, v) })
-	return peersEnd(ctx, v, errors.Join(read, cmd.Wait()), last.text)
+	ended := cmd.Wait() // before its last words are looked at: they may still be on their way
+	return peersEnd(ctx, v, errors.Join(read, ended), last.text)
 }
 
 // lastPeers reads what the program prints, one line after every system, and returns the last. keep gets every one.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -176,6 +177,29 @@ func TestBenchCheckAsksAgain(t *testing.T) {
 	}
 }
 
+// TestBenchCheckKeepsWhatItFound has a bank whose money is all there and whose replicas cannot all be compared, until the time
+// for looking is over in the middle of a look.
+func TestBenchCheckKeepsWhatItFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ok, looks := true, 0
+		ask := func(ctx context.Context) (api.Check, error) {
+			if looks++; looks < 3 {
+				return api.Check{OK: &ok, Shards: []api.ShardCheck{{}}}, nil
+			}
+			<-ctx.Done()
+			return api.Check{}, ctx.Err()
+		}
+		r := &api.Bench{Config: api.BenchConfig{Spawned: true, Replicas: 3}}
+		NewApp(nil, io.Discard, io.Discard).benchCheck(t.Context(), ask, r, func() error { return nil })
+		if looks != 3 || r.ConservationOK == nil || !*r.ConservationOK || r.CheckNote != "" {
+			t.Errorf("after %d looks: conservation %v, note %q", looks, r.ConservationOK, r.CheckNote)
+		}
+		if r.Error == nil || r.Error.Code != codeUnavailable || !strings.Contains(r.Error.Message, "not all replicas could be compared") {
+			t.Errorf("got %v", r.Error)
+		}
+	})
+}
+
 func TestSupervisorTellsTheEnd(t *testing.T) {
 	s := &supervisor{executable: "/bin/sh", logs: t.TempDir(), args: func(int) []string { return []string{"-c", "echo last; read x; kill -9 $$"} }}
 	if _, ended := s.end(1); ended {
@@ -265,11 +289,45 @@ func TestBenchFindsBadFilesFirst(t *testing.T) {
 	if _, err := os.Stat(fresh); err == nil {
 		t.Error("an empty file was left behind")
 	}
+	if err := writable(dir); err == nil {
+		t.Error("a directory takes a result")
+	}
+}
+
+// TestBenchLeavesLinksAsTheyWere probes links to a file, to nothing and to nowhere.
+func TestBenchLeavesLinksAsTheyWere(t *testing.T) {
+	dir := t.TempDir()
+	file, absent := filepath.Join(dir, "file.json"), filepath.Join(dir, "absent.json")
+	if err := os.WriteFile(file, []byte("before"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{file, absent, filepath.Join(dir, "none", "r.json")} {
+		link := filepath.Join(dir, "link")
+		if err := os.Symlink(target, link); err != nil {
+			t.Skip(err) // no links here
+		}
+		if err := writable(link); err != nil {
+			t.Error(err)
+		}
+		if to, err := os.Readlink(link); err != nil || to != target {
+			t.Errorf("the link to %s leads to %q, %v", target, to, err)
+		}
+		if err := os.RemoveAll(link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != "before" {
+		t.Errorf("the file holds %q, %v", b, err)
+	}
+	if _, err := os.Lstat(absent); err == nil {
+		t.Error("the target of the link was made")
+	}
 }
 
 func TestBenchEnd(t *testing.T) {
 	full := usageError("write the result: the disk is full")
 	violated := failure(codeViolation, "money was lost").err
+	both := errors.Join(full, usageError("report: no such directory"))
 	for _, test := range []struct {
 		format Format
 		failed *api.Error
@@ -280,6 +338,10 @@ func TestBenchEnd(t *testing.T) {
 		{FormatTable, nil, nil, exitOK, ""},
 		{FormatTable, nil, full, exitUsage, "raftbank: write the result: the disk is full\n"},
 		{FormatJSON, nil, full, exitUsage, "raftbank: write the result: the disk is full\n"},
+		{FormatTable, nil, both, exitUsage, "raftbank: write the result: the disk is full; report: no such directory\n"},
+		{FormatJSON, nil, both, exitUsage, "raftbank: write the result: the disk is full; report: no such directory\n"},
+		{FormatTable, violated, both, exitViolation,
+			"raftbank: write the result: the disk is full; report: no such directory\nraftbank: money was lost\n"},
 		{FormatTable, violated, nil, exitViolation, "raftbank: money was lost\n"},
 		{FormatJSON, violated, nil, exitViolation, ""},
 		{FormatTable, violated, full, exitViolation, "raftbank: write the result: the disk is full\nraftbank: money was lost\n"},

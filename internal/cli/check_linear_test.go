@@ -1,14 +1,18 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"raftbank/client"
 	"raftbank/internal/api"
 	"raftbank/internal/linear"
+	"raftbank/internal/shard"
 )
 
 // checkLinear runs the command on a fake bank and decodes what it printed.
@@ -133,6 +137,95 @@ func TestCheckLinearizabilityTellsForeignTrafficByAccount(t *testing.T) {
 			if got := verdict(a.OK, "yes", "no"); got != c.ok[a.Account] && !(a.OK == nil && c.ok[a.Account] == "") {
 				t.Errorf("foreign %q: account %s: linearizable: %q, want %q", c.foreign, a.Account, got, c.ok[a.Account])
 			}
+		}
+	}
+}
+
+// deafBank is a fake bank with a server that does not tell who used some accounts; for others the question itself fails.
+type deafBank struct {
+	*fakeBank
+	deaf, failing string
+}
+
+func (b *deafBank) Datastore(ctx context.Context, server shard.ServerID, q api.DatastoreQuery) (api.Datastore, error) {
+	if slices.Contains(strings.Fields(b.failing), q.Account) {
+		return api.Datastore{}, noServer(b.topology, 1)
+	}
+	d, err := b.fakeBank.Datastore(ctx, server, q)
+	if slices.Contains(strings.Fields(b.deaf), q.Account) {
+		d.Servers[0].Up, d.Servers[0].Note, d.Servers[0].Entries = false, "it does not answer", nil
+	}
+	return d, err
+}
+
+// TestCheckLinearizabilityAsksOfEveryHistory has histories without an order on two accounts, and cannot ask of each who used
+// the account, or the round did not end. One that is known to have nobody else is a violation; none is one on a guess.
+func TestCheckLinearizabilityAsksOfEveryHistory(t *testing.T) {
+	for _, c := range []struct {
+		scenario, deaf, failing string
+		code                    int
+		says                    string
+		ok                      [2]string // of accounts 7 and 2007
+	}{
+		{"stale", "", "", exitViolation, "VIOLATION: no order explains the history of account 7 in round 1", [2]string{"no", "no"}},
+		{"stale", "7", "", exitViolation, "VIOLATION: no order explains the history of account 2007 in round 1", [2]string{"-", "no"}},
+		{"stale", "2007", "", exitViolation, "VIOLATION: no order explains the history of account 7 in round 1", [2]string{"no", "-"}},
+		{"stale", "", "7 2007", exitUnavailable, "whether others used the account cannot be asked", [2]string{"-", "-"}},
+		{"stale", "7 2007", "", exitUnavailable, "server 1 does not tell who else used the account: it does not answer", [2]string{"-", "-"}},
+		{"foreign", "2007", "", exitUnavailable, "a history of account 2007 has no order, and server 1 does not tell", [2]string{"-", "-"}},
+		{"foreign", "", "", exitUnavailable, "of others committed on account 7 meanwhile", [2]string{"-", "-"}},
+		{"down", "", "", exitUnavailable, "a history of account 7 has no order", [2]string{"-", "-"}},
+	} {
+		for _, ended := range []bool{true, false} {
+			b := &deafBank{newFakeBank(c.scenario), c.deaf, c.failing}
+			r := &linearRecorder{banks: []bank{b}, ids: map[string]bool{}, opening: map[shard.Account]client.AccountBalance{}}
+			openedAt := r.opening
+			for _, account := range []shard.Account{7, 2007} {
+				at := client.AccountBalance{Account: account, Server: 1}
+				openedAt[account] = at
+				r.events = append(r.events, linear.Event{Kind: linear.KindOpening, Round: 1, Account: account.String(), In: "10", Out: "0"},
+					// nobody is recorded to have paid that in
+					linear.Event{Kind: linear.KindRead, Round: 1, Client: 1, Account: account.String(), In: "11", Out: "0", CallUs: 1, ReturnUs: 2})
+			}
+			if ended {
+				r.opening = map[shard.Account]client.AccountBalance{7: {Server: 1, Applied: 1300}, 2007: {Server: 1, Applied: 1300}}
+			}
+			k := newLinearCheck(b.topology)
+			if err := r.judge(t.Context(), k, openedAt, ended); err != nil {
+				t.Fatal(err)
+			}
+			end := k.verdict()
+			if end == nil || end.code != c.code || !strings.Contains(end.err.Message, c.says) || k.result.Violation == nil || (k.result.OK == nil) != (end.code != exitViolation) {
+				t.Errorf("%+v, ended: %t: %+v, %+v", c, ended, end, k.result)
+			}
+			for i, a := range k.result.Accounts {
+				if got := verdict(a.OK, "yes", "no"); got != c.ok[i] && !(a.OK == nil && c.ok[i] == "-") {
+					t.Errorf("%+v, ended: %t: account %s: linearizable: %q", c, ended, a.Account, got)
+				}
+			}
+		}
+	}
+}
+
+// TestCheckLinearizabilityKeepsWhatItCannotJudge runs the command: the round is in the file, and the violation is told.
+func TestCheckLinearizabilityKeepsWhatItCannotJudge(t *testing.T) {
+	for _, c := range []struct {
+		scenario, deaf string
+		code           int
+	}{{"stale", "5", exitViolation}, {"foreign", "5 1005", exitUnavailable}} {
+		kept := filepath.Join(t.TempDir(), "history.jsonl")
+		b := &deafBank{newFakeBank(c.scenario), c.deaf, ""}
+		code, v, _ := checkLinear(t, b, "--duration", "10s", "--clients", "2", "--accounts", "5,1005", "--record", kept)
+		if code != c.code || v.Violation == nil && c.scenario == "foreign" {
+			t.Errorf("%+v: exit %d, %+v", c, code, v)
+		}
+		f, err := os.Open(kept)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if events, err := linear.ReadEvents(f); err != nil || v.Reads == 0 || len(events) < v.Reads+v.Transfers {
+			t.Errorf("%+v: of %d reads and %d transfers, %d lines are kept, %v", c, v.Reads, v.Transfers, len(events), err)
 		}
 	}
 }

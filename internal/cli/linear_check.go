@@ -19,10 +19,11 @@ type linearCheck struct {
 	at       map[shard.Account]int // index in result.Accounts
 	rounds   map[int]bool
 	violated []*linear.Verdict
-	longest  linear.History  // to be shown if nothing is wrong
-	session  string          // what a client must not have seen
-	foreign  map[history]int // committed transfers of others
-	slow     int             // searches that took too long
+	longest  linear.History    // to be shown if nothing is wrong
+	session  string            // what a client must not have seen
+	foreign  map[history]int   // committed transfers of others
+	unasked  map[history]error // histories without an order of which it is not known whether others took part, and why
+	slow     int               // searches that took too long
 }
 
 // history names one account's history in one round.
@@ -31,8 +32,10 @@ type history struct {
 	account string
 }
 
+func historyOf(v *linear.Verdict) history { return history{v.Round, v.Account.String()} }
+
 func newLinearCheck(t *shard.Topology) *linearCheck {
-	return &linearCheck{topology: t, at: map[shard.Account]int{}, rounds: map[int]bool{}, foreign: map[history]int{},
+	return &linearCheck{topology: t, at: map[shard.Account]int{}, rounds: map[int]bool{}, foreign: map[history]int{}, unasked: map[history]error{},
 		result: api.Linearizability{Outcomes: map[string]int{}, Accounts: []api.LinearAccount{}, NotMoved: []api.Moved{}}}
 }
 
@@ -154,11 +157,11 @@ func (k *linearCheck) verdict() *exitError {
 		return e
 	}
 	k.withdraw()
-	v, others := k.told()
+	v, why := k.told()
 	if v != nil {
 		r.Violation = findingOf(v)
 	}
-	if v != nil && others == 0 {
+	if why == ownTransfers {
 		r.OK = new(bool)
 		return failure(codeViolation, "VIOLATION: no order explains the history of account %s in round %d", v.Account, v.Round).
 			hint("keep every data directory as it is, and the history (--record); see docs/CLI.md, check")
@@ -168,8 +171,12 @@ func (k *linearCheck) verdict() *exitError {
 		// Transfers of others make no read go back.
 		r.OK, r.Violation = new(bool), nil
 		return failure(codeViolation, "VIOLATION: %s", k.session)
+	case why == notAsked:
+		e := asExit(k.unasked[historyOf(v)])
+		r.Note = e.err.Message
+		return e
 	case v != nil:
-		return notComparable("%s of others committed on account %s meanwhile", plural(others, "transfer"), v.Account)
+		return notComparable("%s of others committed on account %s meanwhile", plural(k.foreign[historyOf(v)], "transfer"), v.Account)
 	case k.slow > 0:
 		return notComparable("%d histories took too long to search", k.slow)
 	case r.Reads == 0 || r.Outcomes[linear.OutcomeCommitted] == 0:
@@ -181,30 +188,42 @@ func (k *linearCheck) verdict() *exitError {
 	return nil
 }
 
-// others counts the committed transfers of others in a history without an order.
-func (k *linearCheck) others(v *linear.Verdict) int {
-	return k.foreign[history{v.Round, v.Account.String()}]
+// whose says what is known of the transfers in a history without an order.
+type whose int
+
+const (
+	othersToo    whose = iota // some are of others
+	notAsked                  // nobody could be asked
+	ownTransfers              // all are of this recording: the history is a violation
+)
+
+// whose returns what is known of a history without an order. One transfer of others is enough, whoever was not asked.
+func (k *linearCheck) whose(v *linear.Verdict) whose {
+	switch h := historyOf(v); {
+	case k.foreign[h] > 0:
+		return othersToo
+	case k.unasked[h] != nil:
+		return notAsked
+	}
+	return ownTransfers
 }
 
-// told returns the history without an order that is to be told: the first on whose account nobody else was, or else
-// the first, and how many transfers of others it has. nil: there is none.
-func (k *linearCheck) told() (v *linear.Verdict, others int) {
+// told returns the history without an order that is to be told: the first that is a violation, or else the first that may be
+// one, or else the first. nil: there is none.
+func (k *linearCheck) told() (told *linear.Verdict, why whose) {
 	for _, v := range k.violated {
-		if k.others(v) == 0 {
-			return v, 0
+		if w := k.whose(v); told == nil || w > why {
+			told, why = v, w
 		}
 	}
-	if len(k.violated) == 0 {
-		return nil, 0
-	}
-	return k.violated[0], k.others(k.violated[0])
+	return told, why
 }
 
-// withdraw takes back what was said of accounts whose every history without an order has transfers of others.
+// withdraw takes back what was said of accounts whose every history without an order has transfers of others, or may have.
 func (k *linearCheck) withdraw() {
 	own := map[shard.Account]bool{}
 	for _, v := range k.violated {
-		own[v.Account] = own[v.Account] || k.others(v) == 0
+		own[v.Account] = own[v.Account] || k.whose(v) == ownTransfers
 	}
 	for account, violated := range own {
 		if !violated {

@@ -117,20 +117,14 @@ func (r *linearRecorder) rounds(ctx context.Context, check *linearCheck, keep *o
 		if incomplete == nil {
 			incomplete = r.readAll(whole, true)
 		}
-		if err := check.add(r.events); err != nil {
-			return failure(codeInternal, "%v", err)
-		}
-		if incomplete == nil {
-			for _, v := range check.violated {
-				if err := r.lookForOthers(whole, check, v, openedAt[v.Account]); err != nil {
-					return err
-				}
-			}
-		}
+		wrong := r.judge(whole, check, openedAt, incomplete == nil)
 		if keep != nil {
 			if err := linear.WriteEvents(keep, r.events); err != nil {
 				return failure(codeInternal, "write %s: %v", r.p.Record, err)
 			}
+		}
+		if wrong != nil {
+			return wrong
 		}
 		if len(check.violated) > 0 || check.session != "" {
 			return nil
@@ -141,6 +135,20 @@ func (r *linearRecorder) rounds(ctx context.Context, check *linearCheck, keep *o
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	return nil
+}
+
+// judge checks a round. Whatever cannot be asked about a history without an order is kept with it: the round is to be
+// written all the same, and another history may be a violation.
+func (r *linearRecorder) judge(ctx context.Context, check *linearCheck, openedAt map[shard.Account]client.AccountBalance, ended bool) error {
+	if err := check.add(r.events); err != nil {
+		return failure(codeInternal, "%v", err)
+	}
+	for _, v := range check.violated { // of this round: it is the last one
+		if err := r.lookForOthers(ctx, check, v, openedAt[v.Account], ended); err != nil {
+			check.unasked[historyOf(v)] = err
+		}
 	}
 	return nil
 }
@@ -314,13 +322,20 @@ func (r *linearRecorder) readAll(ctx context.Context, record bool) error {
 }
 
 // lookForOthers asks the server that read an account last, whose history has no order, for committed transfers that are
-// not of this recording.
-func (r *linearRecorder) lookForOthers(ctx context.Context, check *linearCheck, v *linear.Verdict, from client.AccountBalance) error {
+// not of this recording. If the round did not come to its end, that is a read which is not recorded.
+func (r *linearRecorder) lookForOthers(ctx context.Context, check *linearCheck, v *linear.Verdict, from client.AccountBalance, ended bool) error {
 	account := v.Account
 	to := r.opening[account]
-	d, err := r.banks[0].Datastore(ctx, to.Server, api.DatastoreQuery{From: from.Applied + 1, Account: account.String()})
+	var err error
+	if !ended {
+		to, err = r.banks[0].Balance(ctx, account)
+	}
+	var d api.Datastore
+	if err == nil {
+		d, err = r.banks[0].Datastore(ctx, to.Server, api.DatastoreQuery{From: from.Applied + 1, Account: account.String()})
+	}
 	if err != nil {
-		return fmt.Errorf("a history of account %s has no order, and whether others used the account cannot be asked: %w", account, err)
+		return failure(asExit(err).err.Code, "a history of account %s has no order, and whether others used the account cannot be asked: %v", account, err)
 	}
 	for _, s := range d.Servers {
 		if !s.Up {
@@ -331,7 +346,7 @@ func (r *linearRecorder) lookForOthers(ctx context.Context, check *linearCheck, 
 			if row.Outcome != linear.OutcomeCommitted || r.ids[row.ID] || row.Index > to.Applied {
 				continue
 			}
-			check.foreign[history{v.Round, account.String()}]++
+			check.foreign[historyOf(v)]++
 			r.add(linear.Event{Kind: linear.KindForeign, Round: v.Round, Account: account.String(), ID: row.ID})
 		}
 	}
