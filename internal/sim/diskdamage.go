@@ -26,6 +26,7 @@ func (d *disk) wipe() {
 // diskCopy is a copy of a data directory.
 type diskCopy struct {
 	files  map[string][]byte
+	dirs   map[string]bool // those without files too
 	tables map[string]*storage.MemoryTable
 }
 
@@ -39,17 +40,16 @@ func (d *disk) copy() diskCopy {
 	for name, t := range d.tables { // order does not show: a map again
 		tables[name] = t.Flushed()
 	}
-	return diskCopy{files, tables}
+	return diskCopy{files, maps.Clone(d.dirs), tables}
 }
 
 // restore puts a copy in place of what is there.
 func (d *disk) restore(c diskCopy) {
 	d.wipe()
-	d.tables = c.tables
+	d.tables, d.dirs = c.tables, maps.Clone(c.dirs)
 	for name, data := range c.files { // order does not show: a map again
 		n := &inode{data: data, durable: int64(len(data))}
 		d.names[name], d.platter[name] = n, n
-		_ = d.MkdirAll(path.Dir(name), 0) // it never fails
 	}
 }
 

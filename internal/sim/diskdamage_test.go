@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -214,5 +215,19 @@ func TestMissingEndsWithAStart(t *testing.T) {
 		if d.opened(); (d.damaged() == nil) != ended {
 			t.Errorf("%s is missing after a start: damage %v", name, d.damaged())
 		}
+	}
+}
+
+// TestCopyKeepsEmptyDirectories: a directory without a file is part of a server's directory too. Without the first state, whose files are
+// not written yet, a server that fetches another one finds that a file is missing.
+func TestCopyKeepsEmptyDirectories(t *testing.T) {
+	d, _ := diskWith(t, dataDir+"/IDENTITY", []byte("identity"))
+	_ = d.MkdirAll(dataDir+"/state", 0) // it never fails
+	c := d.copy()
+	d.wipe()
+	d.restore(c)
+	names, err := d.List(dataDir)
+	if err != nil || !slices.Equal(names, []string{"IDENTITY", "state"}) {
+		t.Errorf("a restored copy holds %v, %v", names, err)
 	}
 }
