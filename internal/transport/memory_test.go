@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"net"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -199,58 +200,40 @@ func wantSame(t *testing.T, got []wire.Message, made func(seed byte) []wire.Mess
 // TestMessagesOutliveTheirFrames sends messages one after the other over one connection, in both directions, each time with
 // other content. Their frames share memory; what arrived first is still good after what arrived last.
 func TestMessagesOutliveTheirFrames(t *testing.T) {
-	s := start(t, 1, nil)
-	c := dialClient(t, s)
-	var requests, replies []wire.Message
-	for seed := byte(1); seed <= 8; seed++ {
-		var conn uint64
-		for _, m := range mixedRequests(seed) {
-			if err := c.Send(m); err != nil {
-				t.Fatal(err)
-			}
-			a := s.in.next(t)
-			requests, conn = append(requests, a.m), a.conn
-		}
-		for _, m := range mixedReplies(seed) {
-			s.Send(Envelope{Conn: conn, Message: m})
-			m, err := c.Receive()
-			if err != nil {
-				t.Fatal(err)
-			}
-			replies = append(replies, m)
-		}
-	}
-	wantSame(t, requests, mixedRequests)
-	wantSame(t, replies, mixedReplies)
+	t.Run("one by one", func(t *testing.T) { messagesOutliveTheirFrames(t, 1) })
+	// Frames follow each other within the reader's buffer, and share writes.
+	t.Run("together", func(t *testing.T) { messagesOutliveTheirFrames(t, 100) })
 }
 
-// TestMessagesOutliveTheirFramesTogether does the same without waiting for each message: frames follow each other within the
-// reader's buffer, and share writes.
-func TestMessagesOutliveTheirFramesTogether(t *testing.T) {
+// messagesOutliveTheirFrames sends so many messages at once before it waits for them.
+func messagesOutliveTheirFrames(t *testing.T, atOnce int) {
 	s := start(t, 1, nil)
 	c := dialClient(t, s)
 	var requests, replies []wire.Message
 	for seed := byte(1); seed <= 8; seed++ {
-		ms := mixedRequests(seed)
-		if err := c.Send(ms...); err != nil {
-			t.Fatal(err)
-		}
 		var conn uint64
-		for range ms {
-			a := s.in.next(t)
-			requests, conn = append(requests, a.m), a.conn
-		}
-		var es []Envelope
-		for _, m := range mixedReplies(seed) {
-			es = append(es, Envelope{Conn: conn, Message: m})
-		}
-		s.Send(es...)
-		for range es {
-			m, err := c.Receive()
-			if err != nil {
+		for ms := range slices.Chunk(mixedRequests(seed), atOnce) {
+			if err := c.Send(ms...); err != nil {
 				t.Fatal(err)
 			}
-			replies = append(replies, m)
+			for range ms {
+				a := s.in.next(t)
+				requests, conn = append(requests, a.m), a.conn
+			}
+		}
+		for ms := range slices.Chunk(mixedReplies(seed), atOnce) {
+			es := make([]Envelope, len(ms))
+			for i, m := range ms {
+				es[i] = Envelope{Conn: conn, Message: m}
+			}
+			s.Send(es...)
+			for range es {
+				m, err := c.Receive()
+				if err != nil {
+					t.Fatal(err)
+				}
+				replies = append(replies, m)
+			}
 		}
 	}
 	wantSame(t, requests, mixedRequests)
