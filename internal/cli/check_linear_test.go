@@ -227,6 +227,10 @@ func TestCheckLinearizabilityKeepsWhatItCannotJudge(t *testing.T) {
 		if events, err := linear.ReadEvents(f); err != nil || v.Reads == 0 || len(events) < v.Reads+v.Transfers {
 			t.Errorf("%+v: of %d reads and %d transfers, %d lines are kept, %v", c, v.Reads, v.Transfers, len(events), err)
 		}
+		again, w, _ := checkLinear(t, newFakeBank("down"), "--history", kept)
+		if again != code || w.Note != v.Note || (w.OK == nil) != (v.OK == nil) {
+			t.Errorf("%+v: from the file: exit %d, %+v; recorded: exit %d, %+v", c, again, w, code, v)
+		}
 	}
 }
 

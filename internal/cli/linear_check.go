@@ -70,8 +70,11 @@ func (k *linearCheck) add(events []linear.Event) error {
 		}
 	}
 	for i := range events {
-		if e := &events[i]; e.Kind == linear.KindForeign {
+		switch e := &events[i]; e.Kind {
+		case linear.KindForeign:
 			k.foreign[history{e.Round, e.Account}]++
+		case linear.KindUnasked:
+			k.unasked[history{e.Round, e.Account}] = failure(codeUnavailable, "%s", e.Reason)
 		}
 	}
 	return nil

@@ -148,6 +148,7 @@ func (r *linearRecorder) judge(ctx context.Context, check *linearCheck, openedAt
 	for _, v := range check.violated { // of this round: it is the last one
 		if err := r.lookForOthers(ctx, check, v, openedAt[v.Account], ended); err != nil {
 			check.unasked[historyOf(v)] = err
+			r.add(linear.Event{Kind: linear.KindUnasked, Round: v.Round, Account: v.Account.String(), Reason: asExit(err).err.Message})
 		}
 	}
 	return nil

@@ -20,6 +20,7 @@ const (
 	KindTransfer = "transfer" // a transfer and what its client was told
 	KindSettled  = "settled"  // what was found out later about a transfer of unknown outcome
 	KindForeign  = "foreign"  // a committed transfer on the account that is not of this recording
+	KindUnasked  = "unasked"  // the account's history has no order, and who else used it could not be asked
 )
 
 // Outcomes in events.
@@ -40,7 +41,7 @@ type Event struct {
 	Round  int    `json:"round"`
 	Client int    `json:"client,omitempty"`
 
-	// Of opening, read and foreign.
+	// Of opening, read, foreign and unasked.
 	Account string `json:"account,omitempty"`
 	// Of opening and read: the sums of posted credits and debits.
 	In  string `json:"in,omitempty"`
@@ -50,7 +51,7 @@ type Event struct {
 	Term    uint64 `json:"term,omitempty"`
 	Applied uint64 `json:"applied,omitempty"`
 
-	// Of transfer; ID also of settled and foreign, Outcome and Reason also of settled.
+	// Of transfer; ID also of settled and foreign, Outcome also of settled, Reason also of settled and unasked.
 	ID      string `json:"id,omitempty"`
 	From    string `json:"from,omitempty"`
 	To      string `json:"to,omitempty"`
@@ -129,6 +130,10 @@ func Collect(events []Event) ([]History, error) {
 			// Unknown settles nothing.
 			if _, known := c.settled[e.ID]; !known && e.Outcome != OutcomeUnknown {
 				c.settled[e.ID] = e
+			}
+		case KindUnasked:
+			if e.Reason == "" {
+				err = errors.New("unasked, without a reason")
 			}
 		case KindRead, KindTransfer, KindForeign:
 		default:

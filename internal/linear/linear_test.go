@@ -276,6 +276,7 @@ func TestBadHistoriesAreRefused(t *testing.T) {
 		{"no JSON", "hello", "line 1"},
 		{"two values", opening + `{"kind":"foreign"} {}`, "line 2: more than one"},
 		{"unknown field", `{"kindd":"read"}`, "kindd"},
+		{"unasked why", opening + `{"kind":"unasked","round":1,"account":"5"}`, "event 2: unasked, without a reason"},
 		{"unknown kind", `{"kind":"dance"}`, `event 1: kind "dance"`},
 		{"opens twice", opening + opening, "event 2: account 5 opens twice"},
 		{"read without opening", `{"kind":"read","round":1,"account":"5","in":"1","out":"0"}`, "no opening"},
