@@ -166,6 +166,9 @@ func TestValidate(t *testing.T) {
 		{func(o *Options) { o.Rate = 1e-300 }, "rate 1e-300"},
 		{func(o *Options) { o.Rate = 1e12 }, "rate 1e+12"},
 		{func(o *Options) { o.Rate = minRate }, ""},
+		{func(o *Options) { o.Queue = 4 }, "queue 4: requests wait only in an open loop"},
+		{func(o *Options) { o.Queue, o.Rate = 4, 10 }, ""},
+		{func(o *Options) { o.Queue, o.Rate = 1<<20+1, 10 }, "queue 1048577: want 0 (all wait) to 1048576"},
 		{func(o *Options) { o.Drain = -1 }, "drain: not below 0"},
 		{func(o *Options) { o.Duration = 0 }, "duration"},
 	} {

@@ -91,8 +91,10 @@ func (o *Options) Validate(t *shard.Topology) error {
 		errs = append(errs, fmt.Errorf("hot %d: the bank has %d accounts", o.Hot, accounts))
 	case o.Rate != 0 && !(o.Rate >= minRate && o.Rate <= maxRate):
 		errs = append(errs, fmt.Errorf("rate %g: want transfers per second from %g to %.0f, or 0 for a closed loop", o.Rate, minRate, maxRate))
-	case o.Queue < 0 || o.Queue > 1<<20 || o.Queue > 0 && o.Rate == 0:
-		errs = append(errs, fmt.Errorf("queue %d: want at most %d requests that wait in an open loop (rate)", o.Queue, 1<<20))
+	case o.Queue < 0 || o.Queue > 1<<20:
+		errs = append(errs, fmt.Errorf("queue %d: want 0 (all wait) to %d requests", o.Queue, 1<<20))
+	case o.Queue > 0 && o.Rate == 0:
+		errs = append(errs, fmt.Errorf("queue %d: requests wait only in an open loop, which has a rate", o.Queue))
 	case o.Duration < time.Millisecond || o.Warmup < 0 || o.Drain < 0:
 		errs = append(errs, errors.New("duration: want at least a millisecond; warm-up and drain: not below 0"))
 	}

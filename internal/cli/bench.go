@@ -32,6 +32,7 @@ type benchArgs struct {
 	JSON     string // file for the result; "" none
 	Report   string // file for the page; "" none
 	Profile  string // directory for CPU profiles; "" none
+	Drawn    bool   // the seed was drawn: it is told before the load
 }
 
 // benchBankArgs say what bank --spawn makes.
@@ -97,8 +98,7 @@ func bankFlags(f *pflag.FlagSet, b *benchBankArgs) {
 // runBench runs one load, prints and writes its result.
 func (a *App) runBench(ctx context.Context, p benchArgs) error {
 	if p.Load.Seed == 0 {
-		p.Load.Seed = uint64(rand.Uint32())
-		a.notef("seed %d", p.Load.Seed)
+		p.Load.Seed, p.Drawn = uint64(rand.Uint32()), true
 	}
 	if err := writable(p.JSON, p.Report); err != nil {
 		return err
@@ -136,6 +136,9 @@ func (a *App) benchOnce(ctx context.Context, p benchArgs) (result *api.Bench, er
 	if p.Deadline <= 0 {
 		servers.stop()
 		return nil, usageError("--deadline %s: want a time", p.Deadline)
+	}
+	if p.Drawn {
+		a.notef("seed %d", p.Load.Seed)
 	}
 	if servers != nil {
 		defer servers.stop()

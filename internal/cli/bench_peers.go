@@ -69,12 +69,12 @@ func (a *App) runBenchPeers(ctx context.Context, p benchPeersArgs) error {
 	if err := p.Validate(); err != nil {
 		return usageError("%v", err)
 	}
+	if err := writable(p.JSON); err != nil {
+		return err
+	}
 	if p.Seed == 0 {
 		p.Seed = uint64(rand.Uint32())
 		a.notef("seed %d", p.Seed)
-	}
-	if err := writable(p.JSON); err != nil {
-		return err
 	}
 	source, err := findSource(p.Source)
 	if err != nil {

@@ -58,9 +58,9 @@ func newBenchSuiteCmd(a *App) *cobra.Command {
 
 // runBenchSuite runs the table.
 func (a *App) runBenchSuite(ctx context.Context, p benchSuiteArgs) error {
-	if p.Seed == 0 {
+	drawn := p.Seed == 0
+	if drawn {
 		p.Seed = uint64(rand.Uint32())
-		a.notef("seed %d", p.Seed)
 	}
 	rows, err := chosenRows(p)
 	if err != nil {
@@ -68,6 +68,9 @@ func (a *App) runBenchSuite(ctx context.Context, p benchSuiteArgs) error {
 	}
 	if err := writable(p.JSON); err != nil {
 		return err
+	}
+	if drawn {
+		a.notef("seed %d", p.Seed)
 	}
 	out := api.BenchSuite{Quick: p.Quick, Growth: p.Growth, Versions: bench.Versions(a.Version), Machine: bench.Machine(), Rows: make([]api.BenchRow, len(rows))}
 	failed := a.suiteRuns(ctx, p, rows, &out)
