@@ -81,7 +81,7 @@ func TestMarkerCannotBeSynced(t *testing.T) {
 	must(t, fs.MkdirAll("/t", 0o755))
 	p := &pebbleTable{path: "/t", failures: newPebbleFailures("/t")}
 	defer p.failures.close()
-	marker, _, err := atomicfs.LocateMarker(markersFS{fs, p.failures}, "/t", "manifest")
+	marker, _, err := atomicfs.LocateMarker(markersFS{fs, p.failures, p.kept}, "/t", "manifest")
 	must(t, err)
 	if err := p.call("test", func() error { return marker.Move("MANIFEST-000001") }); !errors.Is(err, syscall.EIO) || !errors.Is(p.Health(), syscall.EIO) {
 		t.Error(err)
@@ -124,5 +124,31 @@ func TestMarkersAreNeverLost(t *testing.T) {
 	}
 	if created < 6 || removed < 5 {
 		t.Errorf("%d markers were created and %d removed", created, removed)
+	}
+}
+
+// TestObsoleteFilesGoWithTheFirstWrite has a file of a table's that no manifest names: it outlives an opening, and no write.
+func TestObsoleteFilesGoWithTheFirstWrite(t *testing.T) {
+	const name = "/t/000900.sst"
+	mem := vfs.NewMem()
+	use := func(write bool) (there bool) {
+		table, err := OpenPebble(mem, "/t", PebbleOptions{})
+		must(t, err)
+		if write {
+			var b Batch
+			b.Set([]byte("k"), []byte("v"))
+			must(t, table.Apply(&b))
+		}
+		must(t, table.Close()) // waits for what pebble removes
+		_, err = mem.Stat(name)
+		return err == nil
+	}
+	use(true)
+	overwrite(t, mem, name, []byte("left behind"))
+	if !use(false) {
+		t.Error("the opening removed it")
+	}
+	if use(true) {
+		t.Error("it is still there after a write")
 	}
 }

@@ -49,6 +49,7 @@ type pebbleTable struct {
 	path     string
 	run      string // the file of a run in the making
 	failures *pebbleFailures
+	kept     *keptFiles
 	grace    time.Duration // writesGrace
 
 	mu     sync.Mutex     // guards closed, and adding to writes
@@ -61,9 +62,12 @@ type pebbleTable struct {
 //
 // A directory that cannot be synced is the end, noted in failures: pebble's markers panic at it, on whatever goroutine, and a
 // second sync would say nothing of what the first has lost.
+//
+// Of what pebble removes, it keeps tables and manifests until the first write.
 type markersFS struct {
 	vfs.FS
 	failures *pebbleFailures
+	kept     *keptFiles
 }
 
 // Create implements vfs.FS.
@@ -83,6 +87,9 @@ func (f markersFS) Remove(name string) error {
 		if err := syncDir(f, f.PathDir(name)); err != nil {
 			return err
 		}
+	}
+	if f.kept.keep(name) {
+		return nil
 	}
 	return f.FS.Remove(name)
 }
@@ -116,6 +123,38 @@ func (d markersDir) Sync() error {
 
 // Unwrap implements vfs.FS.
 func (f markersFS) Unwrap() vfs.FS { return f.FS }
+
+// keptFiles are what pebble would have removed since it was opened. It takes for obsolete whatever a damaged MANIFEST has
+// forgotten; that the table has less than it should is found out afterwards, and who is refused then keeps its files.
+type keptFiles struct {
+	mu       sync.Mutex // guards all
+	released bool       // there was a write: the table was found good
+	names    []string
+}
+
+// keep reports whether a file stays for now.
+func (k *keptFiles) keep(name string) bool {
+	if !strings.HasSuffix(name, ".sst") && !strings.Contains(name, "MANIFEST-") {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.released {
+		k.names = append(k.names, name)
+	}
+	return !k.released
+}
+
+// release removes what was kept. What cannot be removed is obsolete at the next opening too.
+func (k *keptFiles) release(fsys vfs.FS) {
+	k.mu.Lock()
+	names := k.names
+	k.names, k.released = nil, true
+	k.mu.Unlock()
+	for _, name := range names {
+		_ = fsys.Remove(name)
+	}
+}
 
 // Open implements vfs.FS: of a file of the table it looks at the version first.
 func (f markersFS) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
@@ -166,7 +205,7 @@ func OpenPebble(fsys vfs.FS, path string, o PebbleOptions) (Table, error) {
 	}
 	t := &pebbleTable{
 		cache: pebble.NewCache(o.CacheBytes), path: path, run: fsys.PathJoin(path, runName), failures: newPebbleFailures(path),
-		grace: writesGrace,
+		kept: new(keptFiles), grace: writesGrace,
 	}
 	if err := fsys.Remove(t.run); err != nil && !isNotExist(err) {
 		return nil, fmt.Errorf("remove %s: %w", t.run, err)
@@ -201,7 +240,7 @@ func (t *pebbleTable) open() error {
 
 func pebbleOptions(fsys vfs.FS, o PebbleOptions, t *pebbleTable) *pebble.Options {
 	options := &pebble.Options{
-		FS: markersFS{fsys, t.failures}, Cache: t.cache, DisableWAL: true, Logger: t.failures,
+		FS: markersFS{fsys, t.failures, t.kept}, Cache: t.cache, DisableWAL: true, Logger: t.failures,
 		MemTableSize: uint64(o.MemTableBytes), MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold: 8, L0StopWritesThreshold: 40,
 		MaxOpenFiles:       200,
@@ -243,6 +282,7 @@ func (t *pebbleTable) write(doing string, f func() error) error {
 	}
 	done := make(chan error, 1)
 	go func() {
+		t.kept.release(t.options.FS)
 		err := f()
 		t.writes.Done()
 		done <- err

@@ -161,12 +161,16 @@ func (d *damagedState) try(kind, file string, content []byte, format string, arg
 	d.t.Helper()
 	what := fmt.Sprintf("%s: %s", file, fmt.Sprintf(format, args...))
 	d.current = what
-	err := d.start(d.disk(file, content))
+	mem := d.disk(file, content)
+	err := d.start(mem)
 	if err == nil {
 		d.served[kind]++
 		return
 	}
 	d.noticed[kind]++
+	if kindOf(file) == "MANIFEST" {
+		d.allThere(mem, file)
+	}
 	if d.version && errors.Is(err, ErrNewerFormat) && strings.Contains(err.Error(), testDir) {
 		return // the version is judged before the checksum
 	}
@@ -175,6 +179,23 @@ func (d *damagedState) try(kind, file string, content []byte, format string, arg
 	}
 	if *tableDamageStride == 1 || d.noticed[kind] == 1 {
 		d.t.Logf("%s: %v", what, err)
+	}
+}
+
+// allThere fails unless a refused start has left every file that holds anything, the damaged one aside. The markers may point
+// to a newer manifest, and each has a newer file of options.
+func (d *damagedState) allThere(mem vfs.FS, damaged string) {
+	d.t.Helper()
+	for name, data := range d.files {
+		if kind := kindOf(name); name == damaged || kind != ".sst" && kind != "MANIFEST" && kind != historyPrefix && kind != durableName {
+			continue
+		}
+		if _, err := mem.Stat(name); err != nil {
+			d.t.Fatalf("%s: the refusal took %s with it: %v", d.current, name, err)
+		}
+		if !slices.Equal(readAll(d.t, mem, name), data) {
+			d.t.Fatalf("%s: the refusal changed %s", d.current, name)
+		}
 	}
 }
 
