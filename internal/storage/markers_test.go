@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -147,6 +148,11 @@ func TestObsoleteFilesGoWithTheFirstWrite(t *testing.T) {
 	overwrite(t, mem, name, []byte("left behind"))
 	if !use(false) {
 		t.Error("the opening removed it")
+	}
+	names, err := mem.List("/t")
+	must(t, err)
+	if n := len(slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, "marker.manifest.") })); n != 1 {
+		t.Errorf("%d markers after an opening", n)
 	}
 	if use(true) {
 		t.Error("it is still there after a write")

@@ -87,8 +87,7 @@ func (f markersFS) Remove(name string) error {
 		if err := syncDir(f, f.PathDir(name)); err != nil {
 			return err
 		}
-	}
-	if f.kept.keep(name) {
+	} else if f.kept.keep(name) {
 		return nil
 	}
 	return f.FS.Remove(name)
