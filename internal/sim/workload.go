@@ -486,10 +486,18 @@ func (l *workload) resolveAll() {
 	l.resolveMore()
 }
 
+// resolvesAtOnce bounds the resolves in flight.
+const resolvesAtOnce = 64
+
+// slowResolveUs is how much longer the questions that are open may take if a slow server may lead.
+func (l *workload) slowResolveUs() int64 {
+	return slowResolveUs + int64((l.open+resolvesAtOnce-1)/resolvesAtOnce)*lateRoundUs
+}
+
 // resolveMore keeps a bounded number of resolves in flight.
 func (l *workload) resolveMore() {
 	c := l.w.clients[0]
-	for c.up && c.busy < 64 && len(l.pending) > 0 {
+	for c.up && c.busy < resolvesAtOnce && len(l.pending) > 0 {
 		id := l.pending[0]
 		l.pending = l.pending[1:]
 		l.settle(c, askResolve, id)

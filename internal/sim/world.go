@@ -177,7 +177,7 @@ func (w *world) run() {
 		w.fail(CheckProgress, "%d s after the last fault: %s", (w.now-w.healed)/second, w.check.unsettled())
 	}
 	w.load.resolveAll()
-	if !w.until(w.now+resolveUs, w.load.resolved) && !(w.nemesis.lateLeader() && w.until(w.now+slowResolveUs, w.load.resolved)) {
+	if !w.until(w.now+resolveUs, w.load.resolved) && !(w.nemesis.lateLeader() && w.until(w.now+w.load.slowResolveUs(), w.load.resolved)) {
 		w.fail(CheckProgress, "%d s after the bank settled: %s", resolveUs/second, w.load.unresolved())
 	}
 	if !w.until(w.now+settleUs, w.check.settled) {
@@ -216,9 +216,14 @@ const (
 	healthyUs = 2 * second  // after the last fault every shard has restarted what it needs, and has a leader that knows what is prepared
 	pendingUs = 10 * second // t2 and 5 s more
 	resolveUs = 20 * second
-	// slowResolveUs is how much longer thousands of questions may take, some at a time, if a slow server may lead.
+	// slowResolveUs is how much longer what is in doubt may take if a slow server may lead, and lateRoundUs a round of
+	// questions then: to the leader, from there to a majority, and back.
 	slowResolveUs = 100 * second
+	lateRoundUs   = 2 * second
 	installUs     = 2 * second // a replica restarts with a checkpoint that it fetched, and gets the entries behind it
+	// latePartUs is how long a part of a checkpoint may take from a source that is slow: the question 400 ms, the source's
+	// tick and turn 250 and 200, the answer 400. The next is asked for when it has come.
+	latePartUs = 1250 * millisecond
 )
 
 // settles runs events until the healed bank has come to rest. Where servers send checkpoints as slowly as a plan may have it, 80 kB
@@ -236,7 +241,7 @@ func (w *world) settles() bool {
 }
 
 // fetchUs is how long it takes to send what servers lack of the checkpoints that they fetch: in every tick of a source at least one
-// part leaves. All servers of a shard may have the same source. 0 if none fetches.
+// part leaves, unless the source is in trouble that makes it late. All servers of a shard may have the same source. 0 if none fetches.
 func (w *world) fetchUs() int64 {
 	missing := map[shard.ID]uint64{}
 	for _, s := range w.servers {
@@ -245,12 +250,16 @@ func (w *world) fetchUs() int64 {
 			missing[s.shard] += of - min(have, of)
 		}
 	}
-	var most uint64
-	for _, n := range missing { // order does not show: the largest of them
-		most = max(most, n)
-	}
+	var most int64
 	part := uint64(w.plan.snapshots.limits.PartBytes)
-	return int64((most+part-1)/part) * (tickUs + millisecond) // the slowest clock
+	for id, n := range missing { // order does not show: the largest of them
+		each := int64(tickUs + millisecond) // the slowest clock
+		if w.nemesis.lateLeader(id) {
+			each = latePartUs
+		}
+		most = max(most, int64((n+part-1)/part)*each)
+	}
+	return most
 }
 
 // until runs events up to a time, or until done. It asks done ten times per simulated second.
