@@ -35,8 +35,9 @@ func drawSnapshots(o Options, segmentBytes int64) snapshotPlan {
 	return p
 }
 
-// partSent may let one of the two servers die between which a part of a checkpoint travels.
+// partSent notes where a server's checkpoint comes from. It may let one of the two servers die between which a part of a checkpoint travels.
 func (n *network) partSent(from, to *server) {
+	to.partFrom = from
 	if !n.chance(n.w.plan.snapshots.kill) || n.shielded(to.id) {
 		return
 	}

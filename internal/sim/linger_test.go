@@ -16,3 +16,22 @@ func TestLateLeaderExcusesItsShardAlone(t *testing.T) {
 		t.Error("one that has not led excuses something")
 	}
 }
+
+// TestSlowSourceHasLongerForAPart, and no other has: not a slow server that sends nothing, nor a source in other trouble.
+func TestSlowSourceHasLongerForAPart(t *testing.T) {
+	to, slow, flapping := &server{}, &server{trouble: troubleSlow}, &server{trouble: troubleFlap}
+	for from, want := range map[*server]int64{nil: tickUs + millisecond, slow: latePartUs, flapping: tickUs + millisecond} {
+		if to.partFrom = from; to.partUs() != want {
+			t.Errorf("%+v: %d us", from, to.partUs())
+		}
+	}
+}
+
+// TestQuestionsToASlowLeaderHaveTheirRounds has a bound that grows with what is open alone.
+func TestQuestionsToASlowLeaderHaveTheirRounds(t *testing.T) {
+	for open, rounds := range map[int]int64{0: 0, 1: 1, 64: 1, 65: 2, 6400: 100} {
+		if got := (&workload{open: open}).slowResolveUs(); got != slowResolveUs+rounds*lateRoundUs {
+			t.Errorf("%d open: %d us", open, got)
+		}
+	}
+}

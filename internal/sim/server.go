@@ -64,17 +64,18 @@ type server struct {
 
 // process is what dies with a crash.
 type process struct {
-	dir     *storage.Dir
-	log     *storage.Log
-	store   *storage.Store
-	keeper  *storage.Keeper
-	intake  *storage.Intake
-	install bool            // what the intake has is to go on disk
-	jobDone *storage.Job    // of a checkpoint, which the loop has yet to hear of
-	former  *replica.Former // nil once the group is joined
-	machine *replica.Replica
-	members []uint64
-	self    wire.Probe
+	dir      *storage.Dir
+	log      *storage.Log
+	store    *storage.Store
+	keeper   *storage.Keeper
+	intake   *storage.Intake
+	partFrom *server         // who sent the last part of a checkpoint
+	install  bool            // what the intake has is to go on disk
+	jobDone  *storage.Job    // of a checkpoint, which the loop has yet to hear of
+	former   *replica.Former // nil once the group is joined
+	machine  *replica.Replica
+	members  []uint64
+	self     wire.Probe
 	// outdated is a peer that remembers more of this server than its disk holds; 0: none.
 	outdated shard.ServerID
 	inbox    []input

@@ -216,12 +216,13 @@ const (
 	healthyUs = 2 * second  // after the last fault every shard has restarted what it needs, and has a leader that knows what is prepared
 	pendingUs = 10 * second // t2 and 5 s more
 	resolveUs = 20 * second
-	// slowResolveUs is how much longer what is in doubt may take if a slow server may lead, and lateRoundUs a round of
-	// questions then: to the leader, from there to a majority, and back.
+	// slowResolveUs is how much longer what is in doubt may take if a slow server may lead, and lateRoundUs what a round of
+	// questions takes on average then: four messages, to the leader, from there to a majority and back, of 210 ms, and two
+	// turns of 100.
 	slowResolveUs = 100 * second
-	lateRoundUs   = 2 * second
+	lateRoundUs   = 1050 * millisecond
 	installUs     = 2 * second // a replica restarts with a checkpoint that it fetched, and gets the entries behind it
-	// latePartUs is how long a part of a checkpoint may take from a source that is slow: the question 400 ms, the source's
+	// latePartUs is how long a part of a checkpoint may take from a source in troubleSlow: the question 400 ms, the source's
 	// tick and turn 250 and 200, the answer 400. The next is asked for when it has come.
 	latePartUs = 1250 * millisecond
 )
@@ -241,25 +242,30 @@ func (w *world) settles() bool {
 }
 
 // fetchUs is how long it takes to send what servers lack of the checkpoints that they fetch: in every tick of a source at least one
-// part leaves, unless the source is in trouble that makes it late. All servers of a shard may have the same source. 0 if none fetches.
+// part leaves, unless the source is slow. All servers of a shard may have the same source. 0 if none fetches.
 func (w *world) fetchUs() int64 {
-	missing := map[shard.ID]uint64{}
+	missing, each := map[shard.ID]uint64{}, map[shard.ID]int64{}
 	for _, s := range w.servers {
 		if s.up && s.intake != nil {
 			have, of := s.intake.Done()
 			missing[s.shard] += of - min(have, of)
+			each[s.shard] = max(each[s.shard], s.partUs())
 		}
 	}
 	var most int64
 	part := uint64(w.plan.snapshots.limits.PartBytes)
 	for id, n := range missing { // order does not show: the largest of them
-		each := int64(tickUs + millisecond) // the slowest clock
-		if w.nemesis.lateLeader(id) {
-			each = latePartUs
-		}
-		most = max(most, int64((n+part-1)/part)*each)
+		most = max(most, int64((n+part-1)/part)*each[id])
 	}
 	return most
+}
+
+// partUs is how long a part of a checkpoint that the server fetches may take.
+func (s *server) partUs() int64 {
+	if s.partFrom != nil && s.partFrom.trouble == troubleSlow {
+		return latePartUs
+	}
+	return tickUs + millisecond // the slowest clock
 }
 
 // until runs events up to a time, or until done. It asks done ten times per simulated second.
